@@ -1,9 +1,12 @@
 // Package hook runs the hooks of one phase in diskimage-builder's order and
-// tells what happens while it does.
+// tells what happens while it does. It knows the rules of dib-run-parts, not
+// where a hook runs: the caller gives it a [Shell] for the inside of the
+// working container or for the build sandbox outside. It knows nothing of
+// buildah, layers or disks.
 //
-// It knows the rules of dib-run-parts, not where a hook runs: the caller gives
-// it a [Shell] for the inside of the working container or for the build
-// sandbox outside. It knows nothing of buildah, layers or disks.
+// A phase is one command: the script dib-run-parts, which lies beside the
+// merged hooks ([Install]), sources environment.d and runs the hooks. What it
+// does it writes line by line into a file that [Runner] follows.
 package hook
 
 import (
@@ -31,9 +34,9 @@ type Event struct {
 	Kind   Kind
 	Phase  string
 	Hook   string
-	Time   time.Time
-	Took   time.Duration // of an ended hook
-	Status int           // of an ended hook
+	Time   time.Time     // by the clock of the machine; of a hook that ended with the phase, when it started
+	Took   time.Duration // of an ended hook; 0 when it ended with the whole phase
+	Status int           // of an ended hook; -1 when nobody knows
 }
 
 // Kind tells what an Event is about.
