@@ -1,18 +1,27 @@
 // Package layout holds the wanted disk as data: what diskimage-builder's block
 // device configuration (its tree and its graph form) asks for, and what comes
-// of it once sizes are known.
+// of it once sizes are known. It does not know what a partition table or a
+// file system looks like on disk, and it makes no LVM volumes: they are read
+// and checked, and [Plan.Fit] refuses them.
 //
-// [Read] turns YAML into a [Plan]; [Plan.Fit] turns a plan and the space that
-// its file systems need into [Disk] values with every byte address fixed;
-// [Plan.Fstab] gives /etc/fstab. UUIDs and disk ids come in from outside
-// ([Plan.Identify]), so the same input gives the same disk.
-//
-// It does not know what a partition table or a file system looks like on disk.
+// [Find] chooses the configuration and [Read] turns it into a [Plan];
+// [Plan.Fit] turns a plan and the space that its file systems need into a
+// [Disk] with every byte address fixed; [Plan.Fstab] gives /etc/fstab. UUIDs
+// and disk ids come in from outside ([Plan.Identify]), so the same input gives
+// the same disk.
 package layout
+
+// MainImage is the name that the image with the root file system must have.
+const MainImage = "image0"
 
 // Plan is the wanted storage: one or several disk images with what is on them.
 type Plan struct {
-	Images []*Image
+	Images   []*Image
+	LVM      []*LVM
+	Mounts   []*FileSystem // those with a mount point, in the order of the configuration
+	Warnings []string      // what the configuration asks for in vain; "FILE:LINE:COL: ..."
+
+	open *FileSystem // mkfs_root, if the configuration leaves its options open
 }
 
 // Image is one disk image (DIB's local_loop). It holds either a partition
@@ -37,10 +46,18 @@ const (
 // Table is a partition table wanted on an image.
 type Table struct {
 	Label      Label
-	Align      int64  // bytes, MBR only; 1 MiB by default
+	Align      int64  // bytes, MBR only; 0: 1 MiB
 	DiskGUID   string // GPT, RFC 4122 text; set by Identify
 	DiskID     uint32 // MBR; set by Identify
 	Partitions []*Partition
+}
+
+// Alignment is what partitions of an MBR begin at a multiple of, in bytes.
+func (t *Table) Alignment() int64 {
+	if t.Align == 0 {
+		return mebibyte
+	}
+	return t.Align
 }
 
 // Partition is one wanted partition.
@@ -70,6 +87,9 @@ type FileSystem struct {
 	Mount   *Mount
 }
 
+// IsFAT tells whether labels are upper case and the UUID is a serial number.
+func (f *FileSystem) IsFAT() bool { return f.Type == "vfat" || f.Type == "fat" }
+
 // Mount is where a file system belongs in the tree.
 type Mount struct {
 	Name  string
@@ -82,6 +102,43 @@ type Fstab struct {
 	Options    string
 	DumpFreq   int
 	FsckPassno int
+}
+
+// LVM is one group of physical volumes, volume groups and logical volumes.
+type LVM struct {
+	Name            string
+	Where           string // "FILE:LINE:COL" in the configuration
+	PhysicalVolumes []*PhysicalVolume
+	VolumeGroups    []*VolumeGroup
+	LogicalVolumes  []*LogicalVolume
+}
+
+// PhysicalVolume is a partition or a whole image given to LVM; one of the two
+// is set.
+type PhysicalVolume struct {
+	Name      string
+	Partition *Partition
+	Image     *Image
+	Options   []string // of pvcreate
+}
+
+// VolumeGroup is what logical volumes share.
+type VolumeGroup struct {
+	Name            string
+	PhysicalVolumes []*PhysicalVolume
+	Options         []string // of vgcreate
+}
+
+// LogicalVolume is what a file system lies on.
+type LogicalVolume struct {
+	Name        string
+	VolumeGroup *VolumeGroup
+	Size        int64  // bytes; 0: by Extents
+	Extents     string // as lvcreate -l takes it: "23%VG"
+	Type        string // "", "thin" or "thin-pool"
+	ThinPool    string
+	Options     []string // of lvcreate
+	FileSystem  *FileSystem
 }
 
 // Disk is a fitted image: every part has its place.
@@ -98,4 +155,32 @@ type Part struct {
 	Offset     int64       // bytes
 	Length     int64       // bytes
 	FileSystem *FileSystem // nil: empty
+}
+
+// End is the first byte after the part.
+func (p Part) End() int64 { return p.Offset + p.Length }
+
+// FileSystems gives every file system of the plan, disk by disk.
+func (p *Plan) FileSystems() []*FileSystem {
+	var all []*FileSystem
+	add := func(f *FileSystem) {
+		if f != nil {
+			all = append(all, f)
+		}
+	}
+	for _, image := range p.Images {
+		add(image.FileSystem)
+		if image.Table == nil {
+			continue
+		}
+		for _, partition := range image.Table.Partitions {
+			add(partition.FileSystem)
+		}
+	}
+	for _, lvm := range p.LVM {
+		for _, volume := range lvm.LogicalVolumes {
+			add(volume.FileSystem)
+		}
+	}
+	return all
 }

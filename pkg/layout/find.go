@@ -1,0 +1,90 @@
+package layout
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Source is a block device configuration and where it came from.
+type Source struct {
+	Name    string // a path, or what it is called in errors
+	Element string // the element that gave it, or ""
+	Data    []byte
+}
+
+// ElementDir is an element and the directory that it was found in.
+type ElementDir struct{ Name, Dir string }
+
+// Default is the configuration when nobody gives one: one file system on the
+// whole of the image.
+func Default() Source {
+	return Source{Name: "the default block device configuration", Data: []byte(`- local_loop:
+    name: image0
+    mkfs:
+      name: mkfs_root
+      mount:
+        mount_point: /
+        fstab:
+          options: defaults
+          fsck-passno: 1
+`)}
+}
+
+// Find chooses the configuration: config, the value of DIB_BLOCK_DEVICE_CONFIG,
+// which is YAML or file://PATH; else the file of the first of the elements
+// that has one, block-device-ARCH.yaml before block-device-default.yaml; else
+// [Default].
+func Find(config string, elements []ElementDir, arch string) (Source, error) {
+	if name, ok := strings.CutPrefix(config, "file://"); ok {
+		data, err := readConfig(name)
+		if err != nil {
+			err = fmt.Errorf("cannot read the block device configuration of DIB_BLOCK_DEVICE_CONFIG: %w", err)
+		}
+		return Source{Name: name, Data: data}, err
+	}
+	if config != "" {
+		return Source{Name: "DIB_BLOCK_DEVICE_CONFIG", Data: []byte(config)}, nil
+	}
+	if arch == "ppc64le" {
+		arch = "ppc64el"
+	}
+	for _, e := range elements {
+		for _, kind := range []string{arch, "default"} {
+			name := filepath.Join(e.Dir, "block-device-"+kind+".yaml")
+			if _, err := os.Stat(name); err != nil {
+				continue
+			}
+			data, err := readConfig(name)
+			if err != nil {
+				err = fmt.Errorf("cannot read the block device configuration of element %s: %w", e.Name, err)
+			}
+			return Source{Name: name, Element: e.Name, Data: data}, err
+		}
+	}
+	return Default(), nil
+}
+
+// readConfig reads a regular file of a size that a configuration may have.
+func readConfig(name string) ([]byte, error) {
+	const most = 1 << 20
+	info, err := os.Stat(name) // before opening: a pipe would block
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file", name)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && len(data) > most {
+		err = fmt.Errorf("%s is larger than %d bytes", name, most)
+	}
+	return data, err
+}
