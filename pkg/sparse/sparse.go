@@ -18,7 +18,7 @@ func (e Extent) End() int64 { return e.Offset + e.Length }
 //
 // ReadAt reads holes as zeros, and is safe for several goroutines at once.
 // Extents are ascending, not empty, do not overlap or touch and lie inside
-// [0, Size).
+// [0, Size). Nobody changes the slice that Extents returns.
 type Image interface {
 	io.ReaderAt
 	Size() int64

@@ -1,4 +1,0 @@
-// Package disk joins a partition table, volumes and boot code into one view of a disk.
-//
-// It knows no tree and no image format.
-package disk
