@@ -9,7 +9,11 @@
 // What it does not hold: access and birth times, inode flags, sockets.
 package tree
 
-import "io"
+import (
+	"io"
+	"slices"
+	"strings"
+)
 
 // File types, as in the upper bits of st_mode (inode(7)).
 const (
@@ -66,7 +70,35 @@ type Node struct {
 	Children []*Node
 }
 
+// Child finds the entry called name in a directory, or nil.
+func (n *Node) Child(name string) *Node {
+	i, found := slices.BinarySearchFunc(n.Children, name, func(c *Node, name string) int {
+		return strings.Compare(c.Name, name)
+	})
+	if !found {
+		return nil
+	}
+	return n.Children[i]
+}
+
 // Tree is a root file system.
 type Tree struct {
 	Root *Node
+
+	source io.Closer // what Content reads from; nil: nothing to close
+}
+
+// Close lets go of what the content of the tree is read from: nothing can be
+// read from it, or from the trees split from it, afterwards. A tree that holds
+// nothing open ignores it.
+func (t *Tree) Close() error {
+	if t.source == nil {
+		return nil
+	}
+	return t.source.Close()
+}
+
+// Empty is a tree without entries: a root directory of root's with mode 0755.
+func Empty() *Tree {
+	return &Tree{Root: &Node{Inode: &Inode{Mode: TypeDir | 0o755}}}
 }
