@@ -41,6 +41,8 @@ type Command struct {
 	Dir    string
 	Stdin  io.Reader // nil: empty
 	Output io.Writer // stdout and stderr
+
+	Terminal bool // give the command a terminal, joined to Stdin and Output
 }
 
 // New makes the working container of a build, from nothing if from is "", else
@@ -114,6 +116,9 @@ func (c *Container) Run(ctx context.Context, cmd Command, volumes []Volume) erro
 		Stdout:          cmd.Output,
 		Stderr:          cmd.Output,
 		SystemContext:   c.build.store.system,
+	}
+	if cmd.Terminal {
+		options.Terminal = buildah.WithTerminal
 	}
 	if cmd.Stdin == nil {
 		null, err := os.Open(os.DevNull)
@@ -241,6 +246,12 @@ func (c *Container) WriteDiff(w io.Writer) error {
 	}
 	_, err = io.Copy(w, diff)
 	return errors.Join(err, diff.Close())
+}
+
+// Unmount takes the root file system out of sight; the container stays.
+func (c *Container) Unmount() error {
+	c.root = ""
+	return c.builder.Unmount()
 }
 
 // Remove ends the container and gives its space back.

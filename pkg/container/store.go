@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/sirupsen/logrus"
+	"go.podman.io/buildah"
 	"go.podman.io/image/v5/types"
 	"go.podman.io/storage"
 	"golang.org/x/sys/unix"
@@ -67,11 +68,15 @@ func open(dir, driver string) (storage.Store, error) {
 // they would read is written here.
 func (s *Store) configure() error {
 	conf := filepath.Join(s.dir, "conf")
-	if err := os.MkdirAll(filepath.Join(conf, "registries.conf.d"), 0o700); err != nil {
-		return err
+	for _, dir := range []string{"registries.conf.d", "bin"} {
+		if err := os.MkdirAll(filepath.Join(conf, dir), 0o700); err != nil {
+			return err
+		}
 	}
 	files := map[string]string{
-		"containers.conf": "",
+		// Reopening a container looks for netavark and does not run it.
+		"bin/netavark":    "#!/bin/false\n",
+		"containers.conf": fmt.Sprintf("[engine]\nhelper_binaries_dir = [%q]\n", filepath.Join(conf, "bin")),
 		"storage.conf":    "",
 		"registries.conf": "",
 		"policy.json":     `{"default":[{"type":"insecureAcceptAnything"}]}`,
@@ -98,7 +103,7 @@ func writeOnce(path, text string) error {
 		return nil
 	}
 	temp := fmt.Sprintf("%s.%d", path, os.Getpid())
-	if err := os.WriteFile(temp, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(temp, []byte(text), 0o700); err != nil {
 		return err
 	}
 	return os.Rename(temp, path)
@@ -165,29 +170,85 @@ func claim(path string) (*os.File, error) {
 	return f, nil
 }
 
+// Keep lets go of the build without removing anything: its container and
+// directory stay for Reopen until Clean takes them away.
+func (b *Build) Keep() error {
+	os.Setenv("TMPDIR", b.temp)
+	if err := os.WriteFile(b.keptPath(), nil, 0o600); err != nil {
+		return err
+	}
+	return b.lock.Close()
+}
+
+func (b *Build) keptPath() string { return filepath.Join(b.Dir(), "kept") }
+
+// Reopen claims a kept build and its container again.
+func (s *Store) Reopen(id string) (*Build, *Container, error) {
+	b := &Build{store: s, id: id, temp: os.Getenv("TMPDIR")}
+	if _, err := os.Stat(b.keptPath()); id == "" || id != filepath.Base(id) || err != nil {
+		return nil, nil, fmt.Errorf("no build %q is kept: it was cleaned, or succeeded", id)
+	}
+	var err error
+	if b.lock, err = claim(s.lockPath(id)); err != nil {
+		return nil, nil, fmt.Errorf("build %s is in use: %w", id, err)
+	}
+	os.Setenv("TMPDIR", b.Dir())
+	c := &Container{build: b}
+	if c.builder, err = buildah.OpenBuilder(s.storage, namePrefix+id); err == nil {
+		c.builder.NetworkInterface = noNetwork{}
+		c.root, err = c.builder.Mount("")
+	}
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("opening the container of build %s: %w", id, err), b.Keep())
+	}
+	return b, c, nil
+}
+
+// Clean removes kept builds as well as what Sweep removes.
+func (s *Store) Clean() error { return s.sweep(true) }
+
+// RemoveImages removes every imported image.
+func (s *Store) RemoveImages() error {
+	images, err := s.storage.Images()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, image := range images {
+		_, err := s.storage.DeleteImage(image.ID, true)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
 // Sweep removes what builds left behind that were ended before they could clean
 // up: their working containers and directories, and extra directories that they
-// noted with Note. Builds that still run are not touched.
-func (s *Store) Sweep() error {
+// noted with Note. Builds that still run and kept ones are not touched.
+func (s *Store) Sweep() error { return s.sweep(false) }
+
+func (s *Store) sweep(kept bool) error {
 	dead, err := s.deadBuilds()
 	if err != nil || len(dead) == 0 {
 		return err
 	}
 	var errs []error
 	for id, lock := range dead {
-		errs = append(errs, s.sweepOne(id), lock.Close())
+		b := &Build{store: s, id: id}
+		if _, err := os.Stat(b.keptPath()); kept || err != nil {
+			errs = append(errs, s.sweepOne(b))
+		}
+		errs = append(errs, lock.Close())
 	}
 	return errors.Join(errs...)
 }
 
-func (s *Store) sweepOne(id string) error {
-	if c, err := s.storage.Container(namePrefix + id); err == nil {
+func (s *Store) sweepOne(b *Build) error {
+	if c, err := s.storage.Container(namePrefix + b.id); err == nil {
 		s.storage.Unmount(c.ID, true)
 		if err := s.storage.DeleteContainer(c.ID); err != nil {
-			return fmt.Errorf("removing the container of build %s: %w", id, err)
+			return fmt.Errorf("removing the container of build %s: %w", b.id, err)
 		}
 	}
-	b := &Build{store: s, id: id}
 	for _, dir := range b.notes() {
 		if err := os.RemoveAll(dir); err != nil {
 			return err
@@ -196,7 +257,7 @@ func (s *Store) sweepOne(id string) error {
 	if err := os.RemoveAll(b.Dir()); err != nil {
 		return err
 	}
-	return os.Remove(s.lockPath(id))
+	return os.Remove(s.lockPath(b.id))
 }
 
 // deadBuilds claims every build whose process is gone.

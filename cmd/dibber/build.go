@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dibber-project/dibber/pkg/build"
+	"github.com/dibber-project/dibber/pkg/container"
+)
+
+func (a *app) buildCommand() *cobra.Command {
+	var o options
+	cmd := &cobra.Command{
+		Use:   "build [flags] ELEMENT...",
+		Short: "Build images from elements",
+		Example: `  A Debian machine with a user of yours, as a qcow2 and as an OCI image:
+    dibber build -o debian -t qcow2,oci debian-minimal vm devuser openssh-server growroot
+
+  On top of an image from a registry, no kernel and no disk:
+    dibber build --from debian:bookworm -t oci -o tools -p git,make openssh-server
+
+  With elements of your own, which win over the built-in ones:
+    ELEMENTS_PATH=$PWD/elements dibber build -o ours -t raw debian-minimal vm ours`,
+		Long: `Build runs the hooks of the elements, phase by phase, in a working container,
+and writes the finished root file system in every form of -t:
+
+  qcow2, raw       a disk that boots under BIOS and UEFI (element vm)
+  oci              an OCI image layout, a directory NAME.oci
+  oci-archive      the same as one file, NAME.oci.tar
+  docker-archive   for docker load and podman load, NAME.docker.tar
+  tar              the files, NAME.tar
+
+Paths of what was made go to stdout, everything else to stderr.
+Exit status: 0 done, 1 the build failed, 2 wrong usage, 3 this machine cannot
+build (see dibber doctor), 130 interrupted.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.inNamespaces(func() error { return a.build(cmd.Context(), &o, args) })
+		},
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	o.addTo(f)
+	f.StringVar(&o.from, "from", "", "start from this image: a registry's, docker://, oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE")
+	f.BoolVar(&o.squash, "squash", false, "one layer in OCI images, the base's included")
+	f.BoolVar(&o.gzip, "gzip", false, "gzip layers instead of zstd, for old consumers")
+	f.BoolVar(&o.keepOnFailure, "keep-on-failure", true, "keep the container of a failed build for dibber shell")
+	f.StringVar(&o.progress, "progress", "auto", "how to show progress: "+progressModes)
+	f.StringVar(&o.result, "result", "", "write a description of what was made, as JSON, to this file")
+	return cmd
+}
+
+// inNamespaces runs what needs containers as root of namespaces of its own.
+func (a *app) inNamespaces(work func() error) error {
+	inside, status, err := container.Enter()
+	switch {
+	case err != nil:
+		return err
+	case inside:
+		return work()
+	case status == 0:
+		return nil
+	}
+	return statusError(status)
+}
+
+func (a *app) build(ctx context.Context, o *options, args []string) error {
+	p, err := findPlaces()
+	if err != nil {
+		return err
+	}
+	job, err := o.job(args, p, true)
+	if err != nil {
+		return err
+	}
+	logPath := o.logfile
+	if logPath == "" {
+		logPath = filepath.Join(p.state, "logs", fmt.Sprintf("%s-%s-%s.log", filepath.Base(job.Name), job.Time.UTC().Format("20060102-150405"), job.ID))
+	}
+	log, err := openLog(logPath)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	job.Log = log
+	s, err := newStory(a.stderr, o.progress)
+	if err != nil {
+		return err
+	}
+	result, err := build.Run(ctx, job, s.tell)
+	s.end()
+	if err != nil {
+		return a.failure(ctx, err, logPath)
+	}
+	return a.results(result, o)
+}
+
+// failure completes a build's error with where its log is.
+func (a *app) failure(ctx context.Context, err error, logPath string) error {
+	if ctx.Err() != nil {
+		return errInterrupted
+	}
+	var failed *build.FailedError
+	if errors.As(err, &failed) {
+		failed.Log = logPath
+	}
+	return err
+}
+
+func openLog(path string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("cannot write the log: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("cannot write the log: %w", err)
+	}
+	return f, nil
+}
+
+// results prints what was made.
+func (a *app) results(r *build.Result, o *options) error {
+	for _, out := range r.Outputs {
+		fmt.Fprintln(a.stdout, out.Path)
+		if o.progress != "quiet" && o.progress != "json" {
+			fmt.Fprintf(a.stderr, "%s  %s\n", filepath.Base(out.Path), size(out.Size))
+		}
+	}
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	if o.progress == "json" {
+		line, err := json.Marshal(r)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(a.stderr, `{"event":"result","result":%s}`+"\n", line)
+	}
+	if o.result == "" {
+		return nil
+	}
+	return writeWhole(o.result, append(text, '\n'))
+}

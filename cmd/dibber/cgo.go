@@ -1,0 +1,8 @@
+//go:build cgo
+
+package main
+
+// Linked statically, so that one file runs on every distribution.
+
+// #cgo LDFLAGS: -static
+import "C"

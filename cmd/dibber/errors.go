@@ -1,0 +1,110 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+
+	"github.com/dibber-project/dibber/pkg/build"
+	"github.com/dibber-project/dibber/pkg/container"
+	"github.com/dibber-project/dibber/pkg/element"
+	"github.com/dibber-project/dibber/pkg/hook"
+	"github.com/dibber-project/dibber/pkg/vm"
+)
+
+// report prints an error with what to do about it, and gives the exit status.
+func (a *app) report(err error) int {
+	status := exitStatus(err)
+	var said statusError
+	if err == nil || errors.As(err, &said) {
+		return status
+	}
+	if status == exitInterrupted {
+		fmt.Fprintln(a.stderr, "dibber: interrupted")
+		return status
+	}
+	var failed *hook.FailedError
+	if errors.As(err, &failed) {
+		for _, line := range failed.Tail {
+			fmt.Fprintln(a.stderr, "  |", printable(line))
+		}
+	}
+	fmt.Fprintln(a.stderr, "dibber:", printable(err.Error()))
+	for _, h := range hints(err) {
+		fmt.Fprintln(a.stderr, "hint:", h)
+	}
+	return status
+}
+
+// printable takes what would drive a terminal out of text that a hook wrote.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f {
+			return -1
+		}
+		return r
+	}, s)
+}
+
+// hints tell what to type next.
+func hints(err error) []string {
+	var (
+		usage    *usageError
+		machine  *container.MachineError
+		missing  *element.NotFoundError
+		noOS     *element.MissingOSError
+		provided *element.ProvidedError
+		types    *build.TypeError
+		failed   *build.FailedError
+		qemu     *vm.MissingError
+		unseen   *vm.NotSeenError
+	)
+	switch {
+	case errors.As(err, &usage):
+		return one(usage.hint)
+	case errors.As(err, &machine):
+		return append(one(machine.Mend), "dibber doctor says what else this machine lacks")
+	case errors.As(err, &missing):
+		if len(missing.Near) > 0 {
+			return []string{"did you mean " + strings.Join(missing.Near, " or ") + "?"}
+		}
+		return []string{"dibber elements list shows what there is; ELEMENTS_PATH adds folders"}
+	case errors.As(err, &noOS):
+		return []string{"add an operating system, as debian-minimal, or --from IMAGE"}
+	case errors.As(err, &provided):
+		return []string{"leave one of them out"}
+	case errors.As(err, &types):
+		return []string{"dibber build --help explains each"}
+	case errors.As(err, &failed):
+		return failedHints(failed)
+	case errors.As(err, &qemu):
+		return one(qemu.Mend)
+	case errors.As(err, &unseen):
+		return []string{"the end of what the machine printed is above; --timeout gives it longer"}
+	case errors.Is(err, syscall.ENOSPC):
+		return []string{"make room, or put containers elsewhere with XDG_DATA_HOME and outputs with -o; df -h shows what is full"}
+	}
+	return nil
+}
+
+func failedHints(e *build.FailedError) []string {
+	var out []string
+	if e.Log != "" {
+		out = append(out, "the whole log: "+e.Log)
+	}
+	if e.Kept != "" {
+		out = append(out, "look inside where it failed: dibber shell "+e.Kept)
+	}
+	if errors.Is(e, syscall.ENOSPC) || strings.Contains(strings.Join(e.Tail(), "\n"), "No space left on device") {
+		out = append(out, "the disk is full: make room, or put containers elsewhere with XDG_DATA_HOME; df -h shows which")
+	}
+	return out
+}
+
+func one(hint string) []string {
+	if hint == "" {
+		return nil
+	}
+	return []string{hint}
+}

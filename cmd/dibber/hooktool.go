@@ -1,0 +1,106 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dibber-project/dibber/pkg/pkginstall"
+	"github.com/dibber-project/dibber/pkg/svcmap"
+	"github.com/dibber-project/dibber/pkg/yaml11"
+)
+
+// hookToolCommand holds what hooks of outside phases call through $DIBBER.
+func (a *app) hookToolCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "hook-tool", Short: "What hooks call through $DIBBER", Hidden: true}
+	var names, path string
+	squash := &cobra.Command{
+		Use:   "package-installs-squash OUTPUT",
+		Short: "Squash the package-installs files of the elements into one list",
+		Args:  exactArgs(1, "the file to write"),
+		RunE:  func(_ *cobra.Command, args []string) error { return squashPackages(names, args[0]) },
+	}
+	squash.Flags().StringVar(&names, "elements", "", "elements, separated by blanks")
+	squash.Flags().StringVar(&path, "path", "", "accepted for diskimage-builder's sake: each element's own folder is read")
+	cmd.AddCommand(squash, &cobra.Command{
+		Use:   "svc-map-merge OUTPUT",
+		Short: "Merge the svc-map files of the elements",
+		Args:  exactArgs(1, "the file to write"),
+		RunE:  func(_ *cobra.Command, args []string) error { return mergeServices(args[0]) },
+	})
+	return cmd
+}
+
+// hookElements reads the elements of the build that a hook belongs to from the
+// variable that diskimage-builder defines for it: lines of "name: folder".
+func hookElements() (map[string]string, error) {
+	const name = "IMAGE_ELEMENT_YAML"
+	if os.Getenv(name) == "" {
+		return nil, errors.New(name + " is empty: this command is for hooks")
+	}
+	root, err := yaml11.Parse(name, []byte(os.Getenv(name)))
+	if err != nil {
+		return nil, err
+	}
+	pairs, err := root.Entries()
+	if err != nil {
+		return nil, err
+	}
+	folders := map[string]string{}
+	for _, p := range pairs {
+		folder, err := p.Value.Text()
+		if err != nil {
+			return nil, err
+		}
+		folders[p.Key.Str()] = folder
+	}
+	return folders, nil
+}
+
+func squashPackages(names, output string) error {
+	folders, err := hookElements()
+	if err != nil {
+		return err
+	}
+	var sources []pkginstall.Source
+	for _, name := range strings.Fields(names) {
+		dir, ok := folders[name]
+		if !ok {
+			return fmt.Errorf("element %s is not part of this build", name)
+		}
+		sources = append(sources, pkginstall.Source{Name: name, Dir: dir})
+	}
+	list, err := pkginstall.Squash(sources, os.LookupEnv)
+	if err != nil {
+		return err
+	}
+	asJSON, err := list.JSON()
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(output, asJSON, 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(strings.TrimSuffix(output, ".json")+".tsv", list.TSV(), 0o644)
+}
+
+func mergeServices(output string) error {
+	folders, err := hookElements()
+	if err != nil {
+		return err
+	}
+	var sources []svcmap.Source
+	for _, name := range slices.Sorted(maps.Keys(folders)) {
+		sources = append(sources, svcmap.Source{Name: name, Dir: folders[name]})
+	}
+	m, err := svcmap.Merge(sources, os.Getenv("DISTRO_NAME"))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(output, m.YAML(), 0o644)
+}

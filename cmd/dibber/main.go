@@ -1,0 +1,47 @@
+// Command dibber builds machine images from diskimage-builder elements, without
+// root. Under the name disk-image-create it answers as that command does.
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/dibber-project/dibber/pkg/container"
+)
+
+// version is set when dibber is built.
+var version = "unknown"
+
+func main() {
+	container.Reexec()
+	os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run is the whole command with its streams; it gives the exit status.
+func run(args []string, stdin *os.File, stdout, stderr *os.File) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
+	if filepath.Base(args[0]) == "disk-image-create" {
+		return a.diskImageCreate(ctx, args[1:])
+	}
+	cmd := a.rootCommand()
+	cmd.SetArgs(args[1:])
+	err := cmd.ExecuteContext(ctx)
+	if err != nil && ctx.Err() != nil {
+		err = errInterrupted
+	}
+	return a.report(err)
+}
+
+// app is one run of the command: its streams and nothing else.
+type app struct {
+	stdin          *os.File
+	stdout, stderr *os.File
+}
+
+var errInterrupted = errors.New("interrupted")

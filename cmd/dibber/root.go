@@ -1,0 +1,82 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dibber-project/dibber/pkg/artifact"
+)
+
+func (a *app) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "dibber",
+		Short: "Build machine images from diskimage-builder elements, without root",
+		Example: `  dibber build -o debian -t qcow2,oci debian-minimal vm devuser openssh-server growroot
+  dibber boot debian.qcow2
+  dibber elements list
+  dibber doctor`,
+		Version:       version,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownCommand(cmd, args[0])
+			}
+			return cmd.Help()
+		},
+	}
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.SetHelpTemplate(helpTemplate)
+	root.SetVersionTemplate("dibber {{.Version}}\n")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return &usageError{err: err, hint: cmd.CommandPath() + " --help lists the flags"}
+	})
+	root.AddCommand(a.buildCommand(), a.bootCommand(), a.elementsCommand(), a.shellCommand(), a.cleanCommand(), a.hookToolCommand())
+	root.CompletionOptions.HiddenDefaultCmd = true
+	return root
+}
+
+// helpTemplate puts the examples first: most readers look for one.
+const helpTemplate = `{{with .Short}}{{.}}
+
+{{end}}{{if .HasExample}}Examples:
+{{.Example}}
+
+{{end}}{{with .Long}}{{.}}
+
+{{end}}{{.UsageString}}`
+
+func unknownCommand(root *cobra.Command, name string) error {
+	hint := "dibber --help lists the commands"
+	if near := root.SuggestionsFor(name); len(near) > 0 {
+		hint = "did you mean dibber " + strings.Join(near, " or dibber ") + "?"
+	}
+	return &usageError{err: fmt.Errorf("unknown command %q", name), hint: hint}
+}
+
+// exactArgs is cobra's rule with an error of ours.
+func exactArgs(n int, want string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == n {
+			return nil
+		}
+		return &usageError{err: fmt.Errorf("%s takes %s", cmd.CommandPath(), want), hint: cmd.CommandPath() + " --help shows examples"}
+	}
+}
+
+// writeWhole writes a small file that appears whole or not at all.
+func writeWhole(path string, data []byte) error {
+	f, err := artifact.Create(path)
+	if err != nil {
+		return err
+	}
+	if _, err := f.Write(data); err != nil {
+		f.Discard()
+		return err
+	}
+	return f.Commit()
+}

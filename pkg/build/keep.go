@@ -1,0 +1,59 @@
+package build
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/dibber-project/dibber/pkg/container"
+)
+
+// room is what a shell in a kept container needs to see what the hook saw.
+type room struct {
+	Env     []string
+	Volumes []container.Volume
+}
+
+const roomFile = "room.json"
+
+// keep leaves the container and its surroundings for Shell.
+func (o *outputs) keep() error {
+	sh := insideShell{o.root, o.w}
+	volumes, err := sh.volumes()
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(room{Env: o.env.Inside(), Volumes: volumes})
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(o.w.place.Dir(), roomFile), text, 0o600); err != nil {
+		return err
+	}
+	return errors.Join(o.root.Unmount(), o.w.place.Keep(), o.w.store.Close())
+}
+
+// Shell runs a command in the container that a failed build kept, with the
+// environment and the volumes of its inside phases.
+func Shell(ctx context.Context, stateDir, id string, command []string, in io.Reader, out io.Writer, terminal bool) error {
+	store, err := container.OpenStore(stateDir)
+	if err != nil {
+		return err
+	}
+	place, root, err := store.Reopen(id)
+	if err != nil {
+		return errors.Join(err, store.Close())
+	}
+	var r room
+	text, err := os.ReadFile(filepath.Join(place.Dir(), roomFile))
+	if err == nil {
+		err = json.Unmarshal(text, &r)
+	}
+	if err == nil {
+		err = root.Run(ctx, container.Command{Args: command, Env: r.Env, Dir: "/", Stdin: in, Output: out, Terminal: terminal}, r.Volumes)
+	}
+	return errors.Join(err, root.Unmount(), place.Keep(), store.Close())
+}

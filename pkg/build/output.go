@@ -1,0 +1,204 @@
+package build
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dibber-project/dibber/pkg/artifact"
+	"github.com/dibber-project/dibber/pkg/format"
+	"github.com/dibber-project/dibber/pkg/oci"
+	"github.com/dibber-project/dibber/pkg/sparse"
+	"github.com/dibber-project/dibber/pkg/tree"
+	"github.com/dibber-project/dibber/pkg/tree/tarfile"
+)
+
+// extensions gives the ending of each type's file or directory.
+func extensions() map[string]string {
+	ext := map[string]string{
+		"tar":            ".tar",
+		"oci":            ".oci", // a directory, an OCI image layout
+		"oci-archive":    ".oci.tar",
+		"docker-archive": ".docker.tar",
+	}
+	for _, name := range format.Known() {
+		ext[name] = "." + name
+	}
+	return ext
+}
+
+// Types lists the outputs that a build can make.
+func Types() []string {
+	var names []string
+	for name := range extensions() {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// IsDisk tells whether an output type is a disk image.
+func IsDisk(name string) bool { return slices.Contains(format.Known(), name) }
+
+// outputs writes what is wanted of a finished root file system.
+type outputs struct {
+	*rootfs
+	base *base
+	made []Output
+}
+
+// write makes every wanted output, disks last.
+func (o *outputs) write(ctx context.Context) error {
+	t, err := tree.OpenDir(o.root.Root(), tree.DirOptions{})
+	if err != nil {
+		return fmt.Errorf("reading the finished root file system: %w", err)
+	}
+	defer t.Close()
+	var image *oci.Image
+	var disks []diskView
+	for _, kind := range o.job.Types {
+		switch {
+		case IsDisk(kind):
+			if disks == nil {
+				if disks, err = o.disks(t); err != nil {
+					return err
+				}
+			}
+			err = o.writeDisks(ctx, kind, disks)
+		case kind == "tar":
+			err = o.writeFile(ctx, kind, "", func(f *artifact.File) error { return writeTar(f, t) })
+		default:
+			if image == nil {
+				if image, err = o.image(t); err != nil {
+					return err
+				}
+			}
+			err = o.writeImage(ctx, kind, image)
+		}
+		if err != nil {
+			return fmt.Errorf("cannot write the %s output: %w", kind, err)
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeTar writes the tree as diskimage-builder's tar output: entries begin with
+// "./", sys and proc are absent.
+func writeTar(w io.Writer, t *tree.Tree) error {
+	return tarfile.Write(w, t, tarfile.Options{Prefix: "./", Exclude: []string{"/sys", "/proc"}})
+}
+
+// path names an output; suffix tells several disks apart.
+func (o *outputs) path(kind, suffix string) string {
+	p := o.job.Name + suffix + extensions()[kind]
+	if !filepath.IsAbs(p) {
+		p = filepath.Join(o.job.Dir, p)
+	}
+	return p
+}
+
+// writeFile makes one output file, whole or not at all.
+func (o *outputs) writeFile(ctx context.Context, kind, suffix string, fill func(*artifact.File) error) error {
+	path := o.path(kind, suffix)
+	step := "writing " + filepath.Base(path)
+	begun := time.Now()
+	o.tell(Event{Kind: StepStarted, Step: step})
+	if err := o.makeRoom(path); err != nil {
+		return err
+	}
+	f, err := artifact.Create(path)
+	if err != nil {
+		return err
+	}
+	if err := fill(f); err != nil {
+		f.Discard()
+		return err
+	}
+	if err := f.Commit(); err != nil {
+		return err
+	}
+	if err := artifact.Checksums(ctx, path, o.job.Checksums); err != nil {
+		return err
+	}
+	o.tell(Event{Kind: StepEnded, Step: step, Took: time.Since(begun)})
+	return o.record(kind, path, "")
+}
+
+// makeRoom puts an older output aside where diskimage-builder would.
+func (o *outputs) makeRoom(path string) error {
+	if !o.job.KeepOld {
+		return nil
+	}
+	_, err := artifact.Preserve(path, o.job.Time)
+	return err
+}
+
+// record notes an output with the space it takes.
+func (o *outputs) record(kind, path, digest string) error {
+	out := Output{Type: kind, Path: path, Digest: digest}
+	err := filepath.WalkDir(path, func(_ string, d os.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			out.Size += info.Size()
+		}
+		return err
+	})
+	o.made = append(o.made, out)
+	return err
+}
+
+// writeDisks writes every disk of the plan in one format.
+func (o *outputs) writeDisks(ctx context.Context, kind string, disks []diskView) error {
+	for _, d := range disks {
+		err := o.writeFile(ctx, kind, d.suffix, func(f *artifact.File) error {
+			return o.writeDisk(ctx, kind, f, d.bytes)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *outputs) writeDisk(ctx context.Context, kind string, f *artifact.File, view sparse.Image) error {
+	step := "writing " + filepath.Base(o.path(kind, ""))
+	options := o.job.formatOptions()
+	options.Progress = func(done, total int64) {
+		o.tell(Event{Kind: Progress, Step: step, Done: done, Total: total})
+	}
+	return format.Write(ctx, kind, f, view, options)
+}
+
+func (j *Job) formatOptions() format.Options {
+	options := format.Options{Settings: j.QemuImgOptions}
+	if j.Uncompressed {
+		options.Compression = format.None
+	}
+	return options
+}
+
+// unknownType answers a -t that names nothing.
+func unknownType(name string) error {
+	return &TypeError{Type: name, Known: Types()}
+}
+
+// TypeError says that an output type is not known.
+type TypeError struct {
+	Type  string
+	Known []string
+}
+
+func (e *TypeError) Error() string {
+	return fmt.Sprintf("unknown output type %q: dibber writes %s", e.Type, strings.Join(e.Known, ", "))
+}

@@ -1,0 +1,258 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dibber-project/dibber/pkg/element"
+	"github.com/dibber-project/dibber/pkg/format"
+	"github.com/dibber-project/dibber/pkg/hook"
+	"github.com/dibber-project/dibber/pkg/layout"
+	"github.com/dibber-project/dibber/pkg/oci"
+)
+
+// FailedError says that a hook failed, and where to look.
+type FailedError struct {
+	Hook *hook.FailedError
+	Kept string // names the kept container for Shell; "" when none is
+	Log  string // set by who knows it
+}
+
+func (e *FailedError) Error() string { return e.Hook.Error() }
+func (e *FailedError) Unwrap() error { return e.Hook }
+
+// Tail is the last that the hook printed.
+func (e *FailedError) Tail() []string { return e.Hook.Tail }
+
+// Run builds what the job asks for. It must be called in the namespaces of
+// container.Enter. An error leaves nothing under the outputs' names; a failed
+// hook's container is kept if the job wants that.
+func Run(ctx context.Context, job Job, observe func(Event)) (*Result, error) {
+	begun := time.Now()
+	if err := errors.Join(checkTypes(job.Types), checkFormats(&job)); err != nil {
+		return nil, err
+	}
+	base, err := findBase(ctx, &job, observe)
+	if err != nil {
+		return nil, err
+	}
+	set, err := resolve(&job, base)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range set.Warnings {
+		tell(observe, Event{Kind: Warning, Message: w})
+	}
+	tell(observe, Event{Kind: Note, Message: "Expanded element dependencies to: " + set.ImageElement()})
+	plan, err := readPlan(&job, set)
+	if err != nil {
+		return nil, err
+	}
+	for _, warning := range plan.Warnings {
+		tell(observe, Event{Kind: Warning, Message: warning})
+	}
+	w, err := openWorkspace(&job, job.TempDir)
+	if err != nil {
+		return nil, err
+	}
+	tell(observe, Event{Kind: Note, Message: "Building in " + w.build})
+	if w.store.Driver() != "overlay" {
+		tell(observe, Event{Kind: Warning, Message: "this file system allows no overlay in a user namespace: containers are plain copies, which is slow"})
+	}
+	r := &rootfs{job: &job, set: set, plan: plan, w: w, observe: observe}
+	o := &outputs{rootfs: r, base: base}
+	err = o.run(ctx)
+	if err = o.finish(err); err != nil {
+		return nil, err
+	}
+	return &Result{Outputs: o.made, Base: base.record(), Elements: set.Names(), Took: time.Since(begun)}, nil
+}
+
+// run makes the root file system and writes what is wanted of it.
+func (o *outputs) run(ctx context.Context) error {
+	go o.w.store.Sweep() // what earlier builds could not clean up; nothing here waits for it
+	var err error
+	if o.env, err = environment(o.job, o.set, o.plan, o.w); err != nil {
+		return err
+	}
+	if o.root, err = o.w.place.New(ctx, o.base.transport()); err != nil {
+		return err
+	}
+	if err := o.make(ctx); err != nil {
+		return err
+	}
+	return o.write(ctx)
+}
+
+// finish gives back what the build holds, or keeps it for a look inside.
+func (o *outputs) finish(err error) error {
+	var failed *hook.FailedError
+	if errors.As(err, &failed) {
+		err = &FailedError{Hook: failed}
+		if o.job.KeepOnFailure {
+			if keepErr := o.keep(); keepErr != nil {
+				return errors.Join(err, keepErr)
+			}
+			return &FailedError{Hook: failed, Kept: o.job.ID}
+		}
+	}
+	if o.root != nil {
+		err = errors.Join(err, o.root.Remove())
+	}
+	return errors.Join(err, o.w.close())
+}
+
+func checkTypes(types []string) error {
+	for _, name := range types {
+		if !slices.Contains(Types(), name) {
+			return unknownType(name)
+		}
+	}
+	return nil
+}
+
+func checkFormats(job *Job) error {
+	for _, name := range job.Types {
+		if !IsDisk(name) {
+			continue
+		}
+		if err := format.Check(name, job.formatOptions()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// base is the image that a build starts from; nil means from nothing.
+type base struct {
+	Base
+	image  *oci.Base
+	layout string // the image layout that it was fetched into
+	os     map[string]string
+}
+
+func (b *base) record() *Base {
+	if b == nil {
+		return nil
+	}
+	return &b.Base
+}
+
+func (b *base) ociBase() *oci.Base {
+	if b == nil {
+		return nil
+	}
+	return b.image
+}
+
+func (b *base) transport() string {
+	if b == nil {
+		return ""
+	}
+	return b.image.Transport(b.layout)
+}
+
+// findBase fetches the base image, if the job or one of its elements names one.
+func findBase(ctx context.Context, job *Job, observe func(Event)) (*base, error) {
+	ref := job.From
+	if ref == "" {
+		var err error
+		if ref, err = namedBase(job); ref == "" || err != nil {
+			return nil, err
+		}
+	}
+	begun := time.Now()
+	step := "fetching " + ref
+	tell(observe, Event{Kind: StepStarted, Step: step})
+	image, err := oci.Resolve(ctx, ref, oci.ResolveOptions{Architecture: oci.Architecture(job.Arch), Offline: job.Offline, Cache: filepath.Join(job.CacheDir, "images")})
+	if err != nil {
+		return nil, err
+	}
+	b := &base{image: image, layout: filepath.Join(job.CacheDir, "images")}
+	b.Base = Base{Name: ref, Ref: image.Ref(), Digest: image.Digest()}
+	if err := image.Fetch(ctx, b.layout, func(done, total int64) {
+		tell(observe, Event{Kind: Progress, Step: step, Done: done, Total: total})
+	}); err != nil {
+		return nil, err
+	}
+	if b.os, err = image.OSRelease(); err != nil {
+		return nil, err
+	}
+	tell(observe, Event{Kind: StepEnded, Step: step, Took: time.Since(begun)})
+	tell(observe, Event{Kind: Note, Message: fmt.Sprintf("base image: %s at %s", b.Ref, b.Digest)})
+	return b, nil
+}
+
+// namedBase finds the one element of the list, dependencies included, that
+// names a base image. A list that has no operating system gets it from there.
+func namedBase(job *Job) (string, error) {
+	set, err := element.Resolve(job.ElementsPath, job.Elements)
+	var missing *element.MissingOSError
+	lacking := errors.As(err, &missing)
+	if lacking {
+		set, err = element.Resolve(job.ElementsPath, append(slices.Clone(job.Elements), "oci-image"))
+	}
+	if err != nil {
+		return "", err
+	}
+	ref, by := "", ""
+	for _, e := range set.Elements {
+		named, err := e.BaseImage()
+		if err != nil {
+			return "", err
+		}
+		if named == "" {
+			continue
+		}
+		if ref != "" {
+			return "", fmt.Errorf("elements %s and %s both name a base image", by, e.Name)
+		}
+		ref, by = named, e.Name
+	}
+	if lacking && ref == "" {
+		return "", missing
+	}
+	return ref, nil
+}
+
+// resolve closes the list of elements. On a base image the operating system is
+// that of the image, and so is the package manager.
+func resolve(job *Job, b *base) (*element.Set, error) {
+	names := job.Elements
+	if b != nil {
+		names = append(slices.Clone(names), "oci-image")
+		family := strings.Fields(b.os["ID"] + " " + b.os["ID_LIKE"])
+		if slices.Contains(family, "debian") {
+			names = append(names, "dpkg")
+		}
+	}
+	set, err := element.Resolve(job.ElementsPath, names)
+	if err != nil {
+		return nil, err
+	}
+	return set, set.RefusedHooks()
+}
+
+// readPlan reads the wanted disk: from the user, else from an element, else the
+// default of diskimage-builder.
+func readPlan(job *Job, set *element.Set) (*layout.Plan, error) {
+	var dirs []layout.ElementDir
+	for _, e := range set.Elements {
+		dirs = append(dirs, layout.ElementDir{Name: e.Name, Dir: e.Dir})
+	}
+	found, err := layout.Find(job.BlockDevice, dirs, job.Arch)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := layout.Read(found.Name, found.Data, layout.Defaults{FSType: job.FSType, RootLabel: job.RootLabel, SectorSize: job.BlockSize})
+	if err != nil {
+		return nil, err
+	}
+	plan.Identify(job.identity())
+	return plan, nil
+}
