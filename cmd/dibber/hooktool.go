@@ -79,6 +79,9 @@ func squashPackages(names, output string) error {
 	if err != nil {
 		return err
 	}
+	for _, w := range list.Warnings {
+		fmt.Fprintln(os.Stderr, "warning:", w)
+	}
 	asJSON, err := list.JSON()
 	if err != nil {
 		return err

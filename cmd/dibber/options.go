@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -116,7 +117,7 @@ func (o *options) job(args []string, p places, bothFirmwares bool) (build.Job, e
 	rand.Read(id)
 	j := build.Job{
 		ID: hex.EncodeToString(id), Time: now, Seed: seed,
-		Environ: userEnviron(), Dir: p.cwd, Program: p.program,
+		Environ: userEnviron(), Caller: caller(), Dir: p.cwd, Program: p.program,
 		StateDir: p.containers(), CacheDir: p.cache,
 		Name: o.name, Types: o.types, From: o.from, Packages: o.packages,
 		Arch:            first(o.arch, os.Getenv("ARCH"), machineArch()),
@@ -293,4 +294,14 @@ func machineArch() string {
 		dpkg = nil // not a Debian
 	}
 	return environ.Arch(unix.ByteSliceToString(name.Machine[:]), strings.TrimSpace(string(dpkg)))
+}
+
+// caller is who started dibber, as sudo would tell hooks: the user outside the
+// namespaces.
+func caller() environ.Caller {
+	c := environ.Caller{UID: first(os.Getenv("_CONTAINERS_ROOTLESS_UID"), strconv.Itoa(os.Getuid())), GID: first(os.Getenv("_CONTAINERS_ROOTLESS_GID"), strconv.Itoa(os.Getgid()))}
+	if u, err := user.LookupId(c.UID); err == nil {
+		c.Name = u.Username
+	}
+	return c
 }

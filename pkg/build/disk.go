@@ -53,6 +53,7 @@ func (o *outputs) layOut(image *layout.Image, t *tree.Tree, trees map[string]*tr
 		return &tree.Tree{Root: &tree.Node{Inode: &tree.Inode{Mode: tree.TypeDir | 0o755, Mtime: o.job.Time.Unix()}}}
 	}
 	options := o.fsysOptions()
+	options.SectorSize = image.SectorSize
 	var needErr error
 	d, err := o.plan.Fit(image, o.diskSize, func(f *layout.FileSystem) int64 {
 		n, err := fsys.Need(f, of(f), options)
@@ -75,7 +76,7 @@ func (o *outputs) layOut(image *layout.Image, t *tree.Tree, trees map[string]*tr
 		if part.FileSystem == nil {
 			continue
 		}
-		options.Offset, options.SectorSize = part.Offset, image.SectorSize
+		options.Offset = part.Offset
 		if volumes[i], err = fsys.Plan(part.FileSystem, of(part.FileSystem), part.Length, options); err != nil {
 			return nil, fmt.Errorf("file system %s: %w", part.FileSystem.Name, err)
 		}
@@ -85,6 +86,19 @@ func (o *outputs) layOut(image *layout.Image, t *tree.Tree, trees map[string]*tr
 
 func (o *outputs) fsysOptions() fsys.Context {
 	return fsys.Context{Time: o.job.Time.Unix(), HashSeed: o.job.identity()("directory hash seed")}
+}
+
+// checkTables refuses what no partition table can hold, before a build begins.
+func checkTables(plan *layout.Plan) error {
+	for _, image := range plan.Images {
+		if image.Table == nil || image.Table.Label != layout.GPT {
+			continue
+		}
+		if err := gpt.Check(image.Table); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func encodeTable(d *layout.Disk) ([]sparse.Part, error) {

@@ -23,6 +23,7 @@ func environment(job *Job, set *element.Set, plan *layout.Plan, w *workspace) (*
 		}
 	}
 	seed := environ.Seed{
+		Caller:     job.Caller,
 		Lib:        w.lib,
 		Elements:   job.DefaultElements,
 		Python:     filepath.Join(w.outside, "dib-python"),

@@ -94,10 +94,6 @@ func (o *outputs) writeImage(ctx context.Context, kind string, image *oci.Image)
 	if err := dir.Commit(); err != nil {
 		return err
 	}
-	digest, err := image.Digest()
-	if err != nil {
-		return err
-	}
 	o.tell(Event{Kind: StepEnded, Step: step, Took: time.Since(begun)})
-	return o.record(kind, path, digest)
+	return o.record(kind, path, image.Digest())
 }

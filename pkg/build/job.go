@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/dibber-project/dibber/pkg/artifact"
+	"github.com/dibber-project/dibber/pkg/environ"
 	"github.com/dibber-project/dibber/pkg/layout"
 )
 
@@ -15,10 +16,11 @@ type Job struct {
 	Seed [16]byte  // UUIDs and disk ids come from it: the same seed, the same ids
 
 	Environ  []string // the caller's environment
-	Dir      string   // the caller's working directory
-	StateDir string   // working containers live here
-	CacheDir string   // base images and unpacked elements live here
-	Program  string   // path of this binary, for hooks that call it
+	Caller   environ.Caller
+	Dir      string // the caller's working directory
+	StateDir string // working containers live here
+	CacheDir string // base images and unpacked elements live here
+	Program  string // path of this binary, for hooks that call it
 	Log      io.Writer
 
 	Name         string   // of the outputs without extension, a path

@@ -139,11 +139,19 @@ func tell(observe func(Event), e Event) {
 // writeInstallType lets every later phase see the default install type, as
 // diskimage-builder does by a generated file.
 func (r *rootfs) writeInstallType() error {
-	dir := filepath.Join(r.w.hooks, "environment.d")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	hooks, err := os.OpenRoot(r.w.hooks)
+	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, "11-dib-install-type.bash"), []byte(environ.InstallType(r.job.InstallType)), 0o644)
+	defer hooks.Close()
+	const name = "environment.d/11-dib-install-type.bash"
+	if err := hooks.MkdirAll("environment.d", 0o755); err != nil {
+		return err
+	}
+	if err := ignoreMissing(hooks.Remove(name)); err != nil {
+		return err
+	}
+	return hooks.WriteFile(name, []byte(environ.InstallType(r.job.InstallType)), 0o644)
 }
 
 // installPackages installs what -p asks for, between install and post-install.
@@ -200,6 +208,7 @@ func (r *rootfs) fixSize() error {
 		RootFSType: r.plan.RootFSType(), EFI: strings.Contains(r.set.ImageElement(), "block-device-efi"),
 		MkfsOptions: r.job.MkfsOptions, MaxOnlineResize: r.job.MaxOnlineResize,
 	}
+	usage.Release, _ = r.env.Get("DIB_RELEASE")
 	r.diskSize = layout.ImageSize(usage)
 	r.plan.SetRootOptions(layout.MkfsOptions(usage))
 	r.env.Set("DIB_IMAGE_SIZE", strconv.FormatInt(r.diskSize>>10, 10))

@@ -254,5 +254,5 @@ func readPlan(job *Job, set *element.Set) (*layout.Plan, error) {
 		return nil, err
 	}
 	plan.Identify(job.identity())
-	return plan, nil
+	return plan, checkTables(plan)
 }

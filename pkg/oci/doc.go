@@ -1,4 +1,7 @@
-// Package oci reads and assembles OCI images with go-containerregistry: fetches a base by digest, adds layers, writes image layouts and archives.
+// Package oci finds, fetches, assembles and writes OCI images. It does not know
+// buildah's storage, disks or elements, and it does not merge layers into a
+// tree: it hands out their tars.
 //
-// It does not know buildah's storage, disks or elements.
+// Everything read is checked against its digest, wherever it came from, and
+// the same input gives the same bytes.
 package oci

@@ -42,7 +42,8 @@ type pointerTree struct {
 	parts []extent // not yet mapped
 }
 
-// mapBlocks makes the block map of a file without extents.
+// mapBlocks makes the block map of a file without extents. The volume holds
+// its blocks of pointers in memory, a thousandth of the file's size.
 func (p *planner) mapBlocks(in *inode, all []extent) error {
 	if len(all) == 0 {
 		return nil

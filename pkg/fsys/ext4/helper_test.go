@@ -36,7 +36,7 @@ func tool(t testing.TB, name string) string {
 	return ""
 }
 
-// run runs a tool and gives what it printed.
+// runTool runs a tool and gives what it printed.
 func runTool(t testing.TB, name string, args ...string) (string, error) {
 	t.Helper()
 	out, err := exec.Command(tool(t, name), args...).CombinedOutput()
@@ -63,11 +63,7 @@ func tail(s string) string {
 // writeVolume writes a volume's extents to a sparse file.
 func writeVolume(t testing.TB, v *Volume) string {
 	t.Helper()
-	dir := t.TempDir()
-	if d := os.Getenv("EXT4_KEEP"); d != "" {
-		dir = d
-	}
-	path := filepath.Join(dir, "volume")
+	path := filepath.Join(t.TempDir(), "volume")
 	f, err := os.Create(path)
 	if err != nil {
 		t.Fatal(err)

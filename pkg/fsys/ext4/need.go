@@ -50,7 +50,7 @@ func (g *geometry) holds(c *census, t *tables) error {
 // given count of inodes is rounded to a little less in some larger volumes, as
 // by mke2fs.
 func Need(t *tree.Tree, o Options) (int64, error) {
-	n := needer{tree: t, options: o, taken: map[form]*census{}}
+	n := needer{tree: t, options: o, taken: map[form]count{}}
 	need, err := n.search(granule)
 	// The search is right up to the next step. If the volume does not hold the
 	// tree behind that, the search goes on from there.
@@ -83,7 +83,28 @@ const granule = 4096
 type needer struct {
 	tree    *tree.Tree
 	options Options
-	taken   map[form]*census
+	taken   map[form]count
+}
+
+// count is a census, or why there is none.
+type count struct {
+	*census
+	err error
+}
+
+// census counts the tree for a volume of the given form. An error that another
+// size of blocks may mend, which larger volumes have, is that of a volume too
+// small.
+func (n *needer) census(f form) (*census, error) {
+	if c, ok := n.taken[f]; ok {
+		return c.census, c.err
+	}
+	c, err := takeCensus(n.tree, f, n.options.Time)
+	if large, shapeErr := n.options.shape(1 << 40); err != nil && shapeErr == nil && large.blockSize > int64(f.blockSize) {
+		err = fmt.Errorf("%w: %w", errTooSmall, err)
+	}
+	n.taken[f] = count{c, err}
+	return c, err
 }
 
 // search finds the least size from lo on that fits, if nothing steps between.
@@ -121,13 +142,9 @@ func (n *needer) fits(size int64) (bool, error) {
 	if err != nil {
 		return tooSmall(err)
 	}
-	f := g.form(n.options)
-	c := n.taken[f]
-	if c == nil {
-		if c, err = takeCensus(n.tree, f, n.options.Time); err != nil {
-			return false, err
-		}
-		n.taken[f] = c
+	c, err := n.census(g.form(n.options))
+	if err != nil {
+		return tooSmall(err)
 	}
 	if have := n.options.Inodes; have > 0 && int64(len(c.inodes)) > have {
 		return false, fmt.Errorf("cannot find a size for the volume: the tree needs %d inodes and %d are asked for", len(c.inodes), have)

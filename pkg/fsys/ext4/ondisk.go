@@ -8,7 +8,6 @@ import "encoding/binary"
 
 // Inode numbers with a fixed meaning.
 const (
-	badIno       = 1
 	rootIno      = 2
 	resizeIno    = 7
 	journalIno   = 8

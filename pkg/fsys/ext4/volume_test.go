@@ -390,6 +390,17 @@ func TestNeededSizeIsEnoughAndEverySizeAbove(t *testing.T) {
 	}
 }
 
+func TestNeededSizeGivesBlocksLargeEnough(t *testing.T) {
+	b := small()
+	b.symlink("link", strings.Repeat("x", 2000))
+	if n, err := Need(b.tree(), Options{}); n != 512<<20 || err != nil {
+		t.Error(n, err)
+	}
+	if n, err := Need(b.tree(), Options{BlockSize: 1024}); err == nil || !strings.Contains(err.Error(), "cannot lay out /link") {
+		t.Error(n, err)
+	}
+}
+
 func TestNoSizeIsEnoughForSome(t *testing.T) {
 	b := newBuilder()
 	for i := range 3 {

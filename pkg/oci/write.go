@@ -1,0 +1,244 @@
+package oci
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// WriteLayout writes the image into an image layout, under a tag if that is
+// not "". A folder that is an image layout already keeps its other images.
+func (i *Image) WriteLayout(dir, tag string) error {
+	if err := i.writeLayout(dir, tag); err != nil {
+		return fmt.Errorf("cannot write image layout %s: %w", dir, err)
+	}
+	return nil
+}
+
+func (i *Image) writeLayout(dir, tag string) error {
+	if err := checkTag(tag); err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(dir, specs.ImageLayoutFile)); err != nil {
+		if there, err := os.ReadDir(dir); err == nil && len(there) > 0 {
+			return errNotEmpty
+		}
+	}
+	l := layout{dir: dir}
+	if err := l.create(); err != nil {
+		return err
+	}
+	if err := store(context.Background(), l, i, 1, nil); err != nil {
+		return err
+	}
+	return l.update(func(list []v1.Descriptor) []v1.Descriptor {
+		return tagged(list, descriptorFor(i, tag))
+	})
+}
+
+// WriteOCIArchive writes the image as the tar of an image layout.
+func (i *Image) WriteOCIArchive(w io.Writer, tag string) error {
+	if err := i.writeOCIArchive(w, tag); err != nil {
+		return fmt.Errorf("cannot write the OCI archive: %w", err)
+	}
+	return nil
+}
+
+func (i *Image) writeOCIArchive(w io.Writer, tag string) error {
+	if err := checkTag(tag); err != nil {
+		return err
+	}
+	index, err := json.Marshal(v1.IndexManifest{
+		SchemaVersion: 2, MediaType: types.OCIImageIndex, Manifests: []v1.Descriptor{descriptorFor(i, tag)},
+	})
+	if err != nil {
+		return err
+	}
+	t := &tarWriter{tar.NewWriter(w)}
+	err = errors.Join(
+		t.bytes(specs.ImageLayoutFile, []byte(layoutMarker)),
+		t.bytes(specs.ImageIndexFile, index),
+		t.folder(specs.ImageBlobsDir),
+		t.folder(specs.ImageBlobsDir+"/sha256"),
+		t.bytes(blobName(i.descriptor.Digest), i.raw),
+		t.bytes(blobName(i.manifest.Config.Digest), i.rawConfig),
+	)
+	if err != nil {
+		return err
+	}
+	for _, d := range unique(i.manifest.Layers) {
+		rc, err := openBlob(i.from, d)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(t.stream(blobName(d.Digest), d.Size, rc), rc.Close()); err != nil {
+			return err
+		}
+	}
+	return t.Close()
+}
+
+func blobName(h v1.Hash) string { return path.Join(specs.ImageBlobsDir, h.Algorithm, h.Hex) }
+
+// WriteDockerArchive writes the image as `docker save` does, for `docker load` and
+// `podman load`, under a name such as debian:12. Layers are plain or gzip, as
+// every docker reads them; others are unpacked.
+func (i *Image) WriteDockerArchive(w io.Writer, tag string) error {
+	if err := i.writeDockerArchive(w, tag); err != nil {
+		return fmt.Errorf("cannot write the docker archive: %w", err)
+	}
+	return nil
+}
+
+func (i *Image) writeDockerArchive(w io.Writer, tag string) error {
+	entry := dockerEntry{Config: i.manifest.Config.Digest.Hex + ".json"}
+	if tag != "" {
+		ref, err := name.NewTag(tag)
+		if err != nil {
+			return fmt.Errorf("%q cannot name an image: %w", tag, err)
+		}
+		if !strings.HasSuffix(tag, ":"+ref.TagStr()) {
+			tag += ":" + ref.TagStr()
+		}
+		entry.RepoTags = []string{tag}
+	}
+	t := &tarWriter{tar.NewWriter(w)}
+	if err := t.bytes(entry.Config, i.rawConfig); err != nil {
+		return err
+	}
+	written := map[string]bool{}
+	for n := range i.manifest.Layers {
+		file, size, open, err := i.dockerLayer(n)
+		if err != nil {
+			return err
+		}
+		entry.Layers = append(entry.Layers, file)
+		if written[file] {
+			continue
+		}
+		written[file] = true
+		rc, err := open()
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(t.stream(file, size, rc), rc.Close()); err != nil {
+			return err
+		}
+	}
+	manifest, err := json.Marshal([]dockerEntry{entry})
+	if err != nil {
+		return err
+	}
+	return errors.Join(t.bytes("manifest.json", manifest), t.Close())
+}
+
+// dockerLayer gives the name, size and content of a layer in a docker archive.
+// The size must be known before the content, so a zstd layer is unpacked twice.
+func (i *Image) dockerLayer(n int) (file string, size int64, open func() (io.ReadCloser, error), err error) {
+	d := i.manifest.Layers[n]
+	t, err := ociType(d.MediaType)
+	if err != nil {
+		return "", 0, nil, err
+	}
+	if t != types.OCILayerZStd {
+		return d.Digest.Hex + ".tar", d.Size, func() (io.ReadCloser, error) { return openBlob(i.from, d) }, nil
+	}
+	rc, err := i.tar(n)
+	if err != nil {
+		return "", 0, nil, err
+	}
+	size, err = io.Copy(io.Discard, rc)
+	if err = errors.Join(err, rc.Close()); err != nil {
+		return "", 0, nil, err
+	}
+	plain := v1.Descriptor{Digest: i.config.RootFS.DiffIDs[n], Size: size}
+	return plain.Digest.Hex + ".tar", size, func() (io.ReadCloser, error) {
+		rc, err := i.tar(n)
+		if err != nil {
+			return nil, err
+		}
+		return check(rc, plain)
+	}, nil
+}
+
+// tarWriter writes entries that tell nothing of when and by whom.
+type tarWriter struct{ *tar.Writer }
+
+func (t *tarWriter) bytes(name string, b []byte) error {
+	return t.stream(name, int64(len(b)), bytes.NewReader(b))
+}
+
+func (t *tarWriter) folder(name string) error {
+	return t.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: 0o755})
+}
+
+// stream copies to the end of r, where a blob's check speaks up.
+func (t *tarWriter) stream(name string, size int64, r io.Reader) error {
+	if err := t.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Size: size, Mode: 0o644}); err != nil {
+		return err
+	}
+	_, err := io.Copy(t, r)
+	return err
+}
+
+// Tars unpacks the image's layers into a folder, each into a file named by its
+// diff ID, and gives the files' paths, lowest layer first. A file that is there is
+// taken as it is: it got its name only after its content was checked.
+func (i *Image) Tars(ctx context.Context, dir string) ([]string, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("cannot unpack layers: %w", err)
+	}
+	var out []string
+	for n, diffID := range i.config.RootFS.DiffIDs {
+		file := filepath.Join(dir, diffID.Hex+".tar")
+		out = append(out, file)
+		if _, err := os.Stat(file); err == nil {
+			continue
+		}
+		if err := i.unpack(ctx, n, file); err != nil {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			return nil, fmt.Errorf("cannot unpack layer %s: %w", i.manifest.Layers[n].Digest, err)
+		}
+	}
+	return out, nil
+}
+
+func (i *Image) unpack(ctx context.Context, n int, file string) error {
+	rc, err := i.tar(n)
+	if err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, func() { rc.Close() })()
+	defer rc.Close()
+	f, err := os.CreateTemp(filepath.Dir(file), partialPrefix)
+	if err != nil {
+		return err
+	}
+	diff := newSum()
+	_, err = io.Copy(io.MultiWriter(f, diff), rc)
+	if want := i.config.RootFS.DiffIDs[n]; err == nil && diff.digest() != want {
+		err = fmt.Errorf("its tar has the digest %s, but the image's config says %s", diff.digest(), want)
+	}
+	if err = errors.Join(err, f.Close(), ctx.Err()); err == nil {
+		err = os.Rename(f.Name(), file)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+	return err
+}
