@@ -32,7 +32,7 @@ type Layer struct {
 // Config says what an image is for. What is nil or empty is taken over from
 // the base.
 type Config struct {
-	Architecture string // as Architecture takes it
+	Architecture string    // as Architecture takes it
 	Created      time.Time // the zero time is 1970
 	Author       string
 	Labels       map[string]string // added to the base's; those of org.opencontainers.image become annotations too

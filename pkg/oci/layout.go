@@ -141,9 +141,10 @@ func (l layout) partial(dir string) (f *os.File, err error) {
 }
 
 // locked calls do while no other process or goroutine does so for this layout:
-// the folder itself is the lock.
+// the folder of blobs is the lock. (That of the layout may be locked by whoever
+// makes it.)
 func (l layout) locked(do func() error) error {
-	dir, err := os.Open(l.dir)
+	dir, err := os.Open(filepath.Join(l.dir, specs.ImageBlobsDir))
 	if err != nil {
 		return err
 	}

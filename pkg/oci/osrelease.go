@@ -128,7 +128,7 @@ func (s *search) step(name string) (next string, e entry) {
 				return "", entry{kind: folder}
 			}
 			return next, e
-		case n < len(parts)-1 && e.kind != folder:
+		case n < len(parts)-1 && e.kind != folder && e.kind != absent: // a layer need not list its folders
 			return "", entry{}
 		}
 	}

@@ -11,9 +11,9 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -93,6 +93,10 @@ func (i *Image) writeOCIArchive(w io.Writer, tag string) error {
 
 func blobName(h v1.Hash) string { return path.Join(specs.ImageBlobsDir, h.Algorithm, h.Hex) }
 
+// dockerName is docker's grammar of names with a tag (distribution's
+// reference.go), with any host before it.
+var dockerName = regexp.MustCompile(`^(?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?[a-z0-9]+(?:(?:[._/]|__|-+)[a-z0-9]+)*(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?$`)
+
 // WriteDockerArchive writes the image as `docker save` does, for `docker load` and
 // `podman load`, under a name such as debian:12. Layers are plain or gzip, as
 // every docker reads them; others are unpacked.
@@ -106,12 +110,11 @@ func (i *Image) WriteDockerArchive(w io.Writer, tag string) error {
 func (i *Image) writeDockerArchive(w io.Writer, tag string) error {
 	entry := dockerEntry{Config: i.manifest.Config.Digest.Hex + ".json"}
 	if tag != "" {
-		ref, err := name.NewTag(tag)
-		if err != nil {
-			return fmt.Errorf("%q cannot name an image: %w", tag, err)
+		if !dockerName.MatchString(tag) {
+			return fmt.Errorf("%q cannot name an image: use lower-case letters and digits, joined by one of -._/, then a colon and a tag", tag)
 		}
-		if !strings.HasSuffix(tag, ":"+ref.TagStr()) {
-			tag += ":" + ref.TagStr()
+		if strings.LastIndexByte(tag, ':') <= strings.LastIndexByte(tag, '/') {
+			tag += ":" + latest
 		}
 		entry.RepoTags = []string{tag}
 	}
