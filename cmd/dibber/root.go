@@ -35,8 +35,9 @@ func (a *app) rootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &usageError{err: err, hint: cmd.CommandPath() + " --help lists the flags"}
 	})
-	root.AddCommand(a.buildCommand(), a.bootCommand(), a.elementsCommand(), a.shellCommand(), a.cleanCommand(), a.hookToolCommand())
+	root.AddCommand(a.buildCommand(), a.bootCommand(), a.elementsCommand(), a.shellCommand(), a.cleanCommand(), a.doctorCommand(), a.hookToolCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SuggestionsMinimumDistance = 2
 	return root
 }
 
@@ -48,7 +49,15 @@ const helpTemplate = `{{with .Short}}{{.}}
 
 {{end}}{{with .Long}}{{.}}
 
-{{end}}{{.UsageString}}`
+{{end}}Usage:
+  {{.UseLine}}
+{{if .HasAvailableSubCommands}}
+Commands:{{range .Commands}}{{if .IsAvailableCommand}}
+  {{rpad .Name .NamePadding}}  {{.Short}}{{end}}{{end}}
+{{end}}{{if .HasAvailableLocalFlags}}
+Flags:
+{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}
+{{end}}`
 
 func unknownCommand(root *cobra.Command, name string) error {
 	hint := "dibber --help lists the commands"

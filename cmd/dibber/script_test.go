@@ -75,3 +75,27 @@ func TestScripts(t *testing.T) {
 		},
 	})
 }
+
+// TestSlowScripts builds and boots real images: minutes, and a network. make
+// build-test sets the variable and sees to the tools.
+func TestSlowScripts(t *testing.T) {
+	if os.Getenv("DIBBER_SLOW") == "" {
+		t.Skip("real builds and boots run by make build-test")
+	}
+	if why := canBuild(t); why != "" {
+		t.Fatal("working containers do not run here:", why)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/slow",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("PATH", env.Getenv("PATH")+":/usr/sbin:/sbin")
+			for _, name := range []string{"DIB_DISTRIBUTION_MIRROR", "DIB_DEBIAN_SECURITY_MIRROR", "http_proxy", "https_proxy", "no_proxy"} {
+				env.Setenv(name, os.Getenv(name))
+			}
+			return nil
+		},
+	})
+}

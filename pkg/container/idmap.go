@@ -47,25 +47,82 @@ func identity(outer []specs.LinuxIDMapping) []specs.LinuxIDMapping {
 	return out
 }
 
-// subordinateMapping maps the caller to root and the subordinate ids of
-// /etc/subuid and /etc/subgid to the ids from 1 on.
+// subordinateMapping maps the caller to root and the caller's subordinate ids to
+// the ids from 1 on.
 func subordinateMapping() (*mapping, error) {
-	name, id := strconv.Itoa(os.Getuid()), os.Getuid()
-	if u, err := user.LookupId(name); err == nil {
-		name = u.Username
-	}
-	mend := fmt.Sprintf("sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 %s", name)
-	uids, gids, err := unshare.GetSubIDMappings(name, name)
+	id := strconv.Itoa(os.Getuid())
+	u, err := user.LookupId(id)
 	if err != nil {
-		return nil, &MachineError{What: fmt.Sprintf("user %s has no subordinate ids in /etc/subuid and /etc/subgid", name), Mend: mend, Err: err}
+		return nil, &MachineError{What: "uid " + id + " has no name in /etc/passwd, and subordinate ids are handed out by name", Mend: "sudo useradd --uid " + id + " builder"}
 	}
-	m := &mapping{uids: below(id, uids), gids: below(os.Getgid(), gids)}
+	uids, gids, err := subordinateRanges(u)
+	if err != nil {
+		return nil, &MachineError{What: "user " + u.Username + " has no subordinate ids in /etc/subuid and /etc/subgid", Mend: grantIDs(u.Username)}
+	}
+	m := &mapping{uids: below(os.Getuid(), uids), gids: below(os.Getgid(), gids)}
 	if n := min(count(m.uids), count(m.gids)); n < leastIDs {
-		e := tooFew("user "+name+" has", n)
-		e.Mend = mend
+		e := tooFew("user "+u.Username+" has", n)
+		e.Mend = grantIDs(u.Username)
 		return nil, e
 	}
 	return m, nil
+}
+
+// subordinateRanges looks where newuidmap does: in the files under the user's
+// name or number, then wherever nsswitch.conf leads.
+func subordinateRanges(u *user.User) (uids, gids []specs.LinuxIDMapping, err error) {
+	for _, who := range []string{u.Username, u.Uid} {
+		if uids, gids, err = unshare.GetSubIDMappings(who, who); err == nil {
+			return uids, gids, nil
+		}
+	}
+	uids, uerr := askRanges(u.Username)
+	gids, gerr := askRanges("-g", u.Username)
+	return uids, gids, errors.Join(uerr, gerr)
+}
+
+// askRanges runs getsubids, which prints lines of "INDEX: NAME START COUNT".
+func askRanges(args ...string) ([]specs.LinuxIDMapping, error) {
+	path, err := lookTool("getsubids")
+	if err != nil {
+		return nil, err
+	}
+	out, err := exec.Command(path, args...).Output()
+	if err != nil {
+		return nil, fmt.Errorf("asking getsubids: %w", err)
+	}
+	var ranges []specs.LinuxIDMapping
+	for line := range strings.Lines(string(out)) {
+		var index, name string
+		var r specs.LinuxIDMapping
+		if n, _ := fmt.Sscan(line, &index, &name, &r.HostID, &r.Size); n == 4 {
+			ranges = append(ranges, r)
+		}
+	}
+	return ranges, nil
+}
+
+// grantIDs is the command that hands out the first ids that nobody has yet.
+func grantIDs(name string) string {
+	first := 100000
+	for _, file := range []string{"/etc/subuid", "/etc/subgid"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // nothing is handed out there
+		}
+		for line := range strings.Lines(string(text)) {
+			fields := strings.Split(strings.TrimSpace(line), ":")
+			if len(fields) != 3 {
+				continue
+			}
+			start, serr := strconv.Atoi(fields[1])
+			size, nerr := strconv.Atoi(fields[2])
+			if serr == nil && nerr == nil {
+				first = max(first, start+size)
+			}
+		}
+	}
+	return fmt.Sprintf("echo %s:%d:%d | sudo tee -a /etc/subuid /etc/subgid", name, first, leastIDs)
 }
 
 // below puts the caller's own id at 0 and the ranges after it.
@@ -88,7 +145,14 @@ func count(ranges []specs.LinuxIDMapping) uint64 {
 }
 
 func tooFew(who string, n uint64) *MachineError {
-	return &MachineError{What: fmt.Sprintf("%s %d ids, and a root file system needs %d: owners of files could not be kept", who, n, leastIDs)}
+	have := fmt.Sprintf("%d ids", n)
+	if n == 1 {
+		have = "a single id"
+	}
+	return &MachineError{
+		What: fmt.Sprintf("%s %s, and a root file system needs %d: owners of files could not be kept", who, have, leastIDs),
+		Mend: "run dibber where all ids are: in a pod, spec: {hostUsers: false}; elsewhere, outside of this namespace",
+	}
 }
 
 // apply gives a waiting process its ids.
@@ -108,7 +172,7 @@ func writeMap(pid int, file string, ranges []specs.LinuxIDMapping) error {
 		fmt.Fprintf(&b, "%d %d %d\n", r.ContainerID, r.HostID, r.Size)
 	}
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/%s", pid, file), []byte(b.String()), 0); err != nil {
-		return &MachineError{What: "the kernel refused the id mapping", Mend: "give the container the capabilities SETUID, SETGID and SETFCAP", Err: err}
+		return &MachineError{What: "the kernel refused the id mapping", Mend: "give root of this container what it needs: in a pod, securityContext: {capabilities: {add: [SETUID, SETGID, SETFCAP]}}; of podman or docker, --cap-add SETUID,SETGID,SETFCAP", Err: err}
 	}
 	return nil
 }
@@ -125,7 +189,7 @@ func runMapper(tool string, pid int, ranges []specs.LinuxIDMapping) error {
 	}
 	if out, err := exec.Command(path, args...).CombinedOutput(); err != nil {
 		what := fmt.Sprintf("%s cannot map the subordinate ids (%s)", tool, bytes.TrimSpace(out))
-		return &MachineError{What: what, Mend: "let " + path + " be setuid root, or have the file capabilities cap_setuid and cap_setgid", Err: err}
+		return &MachineError{What: what, Mend: "sudo chmod u+s " + path + " # in a container without CAP_SYS_ADMIN it needs file capabilities instead, see dibber doctor", Err: err}
 	}
 	return nil
 }

@@ -24,7 +24,10 @@ func runInit(pidNamespace bool) int {
 			return exitNoProc
 		}
 		fmt.Fprintln(os.Stderr, "dibber: cannot prepare the build's namespaces:", err)
-		fmt.Fprintln(os.Stderr, "dibber doctor says what this machine lacks.")
+		if mend := mendMounts(); mend != "" {
+			fmt.Fprintln(os.Stderr, "hint:", mend)
+		}
+		fmt.Fprintln(os.Stderr, "hint: dibber doctor says what this machine lacks")
 		return 3
 	}
 	end := func() { os.Exit(137) }

@@ -105,7 +105,7 @@ func supervise(stage string) (int, error) {
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	defer signal.Stop(signals)
 	if err := cmd.Start(); err != nil {
-		return 0, &MachineError{What: "this machine refuses new user namespaces", Mend: "dibber doctor", Err: err}
+		return 0, refusal(err)
 	}
 	lifeR.Close()
 	syncR.Close()

@@ -1,0 +1,51 @@
+package container
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"syscall"
+)
+
+// refusal says why the kernel made no namespaces, as far as its settings tell.
+// Where a limit is reached its error reads as if a disk were full.
+func refusal(err error) *MachineError {
+	switch {
+	case errors.Is(err, syscall.ENOSPC) && setting("user/max_user_namespaces") == "0":
+		return &MachineError{What: "user.max_user_namespaces is 0, so this machine allows no user namespaces", Mend: "sudo sysctl -w user.max_user_namespaces=28633"}
+	case errors.Is(err, syscall.ENOSPC):
+		return &MachineError{What: "this machine allows no more namespaces (user.max_*_namespaces, or 32 levels deep)", Mend: "sysctl -a --pattern 'user.max_.*_namespaces'"}
+	case setting("kernel/unprivileged_userns_clone") == "0":
+		return &MachineError{What: "kernel.unprivileged_userns_clone is 0, so only root may make user namespaces", Mend: "sudo sysctl -w kernel.unprivileged_userns_clone=1"}
+	case filtered():
+		return &MachineError{
+			What: "a seccomp profile refuses new namespaces",
+			Mend: "in a pod, securityContext: {seccompProfile: {type: Localhost, localhostProfile: FILE}}, where FILE is the default profile plus clone, unshare, mount and umount2",
+			Err:  err,
+		}
+	}
+	return &MachineError{What: "this machine refuses new namespaces", Err: err}
+}
+
+// mendMounts is for a namespace that was made and in which nothing may be mounted.
+func mendMounts() string {
+	if setting("kernel/apparmor_restrict_unprivileged_userns") == "1" {
+		return "AppArmor takes the capabilities of user namespaces: sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
+	}
+	return ""
+}
+
+// setting reads a setting of the kernel, "" if it has none of that name.
+func setting(name string) string {
+	text, err := os.ReadFile("/proc/sys/" + name)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}
+
+// filtered tells whether system calls of this process are filtered.
+func filtered() bool {
+	text, err := os.ReadFile("/proc/self/status")
+	return err == nil && strings.Contains(string(text), "\nSeccomp:\t2\n")
+}
