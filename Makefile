@@ -1,38 +1,45 @@
-# make run   builds dibber and a bootable Debian image;  make test   runs every test.
+# make run    builds dibber and a bootable Debian image
+# make test   runs every test
 # Both install what they need with apt when run as root, else they name it.
 
-TAGS := containers_image_openpgp,exclude_graphdriver_btrfs,netgo,osusergo
-GO   := CGO_ENABLED=1 go
+TAGS    := containers_image_openpgp,exclude_graphdriver_btrfs,netgo,osusergo
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+export CGO_ENABLED := 1
 
-.PHONY: all build run test check unit race scripts build-test boot-test bench clean
+.PHONY: build run test check unit race slow same-tree bench clean
 
-all: build
-
-build: dibber
-
-dibber: FORCE
+build:
 	hack/need build
-	$(GO) build -tags $(TAGS) -trimpath -ldflags '-X main.version=$(VERSION)' -o $@ ./cmd/dibber
+	go build -tags $(TAGS) -trimpath -ldflags '-X main.version=$(VERSION)' -o dibber ./cmd/dibber
 
-run: dibber
+run: build
 	hack/need run
 	hack/run ./dibber
 
-test: check unit race scripts build-test boot-test
+test: check unit race slow same-tree
 
-check:
-	hack/need check
+check: # form of the sources
+	hack/need build check
 	hack/check $(TAGS)
 
-unit:
-	hack/need unit
-	$(GO) test -tags $(TAGS) ./...
+unit: # everything that takes seconds
+	hack/need build unit
+	go test -tags $(TAGS) ./...
 
-race:
-	$(GO) test -race -tags $(TAGS) $$(hack/pure)
+race: # the packages that need no container, under the race detector
+	go test -race -tags $(TAGS) $$(hack/pure)
+
+slow: # a real build, judged and booted, as an ordinary user
+	hack/need build test
+	hack/slow $(TAGS)
+
+same-tree: build # the same tree for a user, for root and in a pod; needs root
+	hack/need test
+	hack/same-tree ./dibber
+
+bench: build # the same image as diskimage-builder; needs root
+	hack/need bench run
+	hack/bench ./dibber
 
 clean:
 	rm -rf dibber out
-
-FORCE:

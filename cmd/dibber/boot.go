@@ -36,6 +36,7 @@ which a Debian image takes about a minute to its login prompt.`,
 	f.StringVar(&expect, "expect", "", "wait for this regular expression on the serial console, then end")
 	f.DurationVar(&o.Timeout, "timeout", 5*time.Minute, "how long to wait for --expect")
 	f.IntVar(&o.MemoryMiB, "memory", 1024, "memory of the machine in MiB")
+	f.StringVar(&o.CPU, "cpu", "max", "QEMU's model of the processor in software emulation; QEMU before 8 needs max,cx16=off for kernels from 6.10 on")
 	f.IntVar(&o.CPUs, "cpus", 1, "processors of the machine")
 	f.StringVar((*string)(&o.Network), "network", "open", "what the machine reaches: open, closed (only --ssh leads in) or none")
 	f.IntVar(&o.SSHPort, "ssh", 0, "forward this port of localhost to the machine's ssh")

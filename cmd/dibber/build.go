@@ -40,6 +40,9 @@ Paths of what was made go to stdout, everything else to stderr.
 Exit status: 0 done, 1 the build failed, 2 wrong usage, 3 this machine cannot
 build (see dibber doctor), 130 interrupted.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.check(); err != nil {
+				return err
+			}
 			return a.inNamespaces(func() error { return a.build(cmd.Context(), &o, args) })
 		},
 	}

@@ -83,12 +83,14 @@ func printFindings(w io.Writer, found []doctor.Finding) {
 		width = max(width, len(f.Name))
 	}
 	for _, f := range found {
-		fmt.Fprintf(w, "%-4s %-*s  %s\n", f.State, width, f.Name, printable(f.Detail))
+		fmt.Fprintf(w, "%-4s %-*s  %s\n", f.State, width, f.Name, oneLine(printable(f.Detail)))
 		for line := range strings.Lines(f.Mend) {
 			fmt.Fprintln(w, "       "+strings.TrimSuffix(line, "\n"))
 		}
 	}
 }
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 // thisMachine is the machine that dibber runs on, for the elements named.
 func thisMachine(names []string) (doctor.Machine, error) {

@@ -16,8 +16,8 @@ import (
 // report prints an error with what to do about it, and gives the exit status.
 func (a *app) report(err error) int {
 	status := exitStatus(err)
-	var said statusError
-	if err == nil || errors.As(err, &said) {
+	var silent statusError
+	if err == nil || errors.As(err, &silent) {
 		return status
 	}
 	if status == exitInterrupted {
@@ -26,7 +26,7 @@ func (a *app) report(err error) int {
 	}
 	var failed *hook.FailedError
 	if errors.As(err, &failed) {
-		for _, line := range failed.Tail {
+		for _, line := range said(failed) {
 			fmt.Fprintln(a.stderr, "  |", printable(line))
 		}
 	}
@@ -35,6 +35,16 @@ func (a *app) report(err error) int {
 		fmt.Fprintln(a.stderr, "hint:", h)
 	}
 	return status
+}
+
+// said is the last that a hook printed. What runs it in the container adds its
+// status at the end, which the error has.
+func said(e *hook.FailedError) []string {
+	lines := e.Tail
+	for n := len(lines); n > 0 && lines[n-1] == fmt.Sprintf("subprocess exited with status %d", e.Status); n-- {
+		lines = lines[:n-1]
+	}
+	return lines
 }
 
 // printable takes what would drive a terminal out of text that a hook wrote.
@@ -52,6 +62,8 @@ func hints(err error) []string {
 	var (
 		usage    *usageError
 		machine  *container.MachineError
+		path     *element.PathError
+		twice    *element.DuplicateHookError
 		missing  *element.NotFoundError
 		noOS     *element.MissingOSError
 		provided *element.ProvidedError
@@ -65,6 +77,10 @@ func hints(err error) []string {
 		return one(usage.hint)
 	case errors.As(err, &machine):
 		return append(one(machine.Mend), "dibber doctor says what else this machine lacks")
+	case errors.As(err, &path):
+		return []string{"ELEMENTS_PATH holds directories, separated by colons; take out what is none"}
+	case errors.As(err, &twice):
+		return []string{"rename one of the two, or leave one of the elements out"}
 	case errors.As(err, &missing):
 		if len(missing.Near) > 0 {
 			return []string{"did you mean " + strings.Join(missing.Near, " or ") + "?"}

@@ -37,18 +37,25 @@ type story struct {
 	stop  chan struct{}
 }
 
+// checkProgress refuses a mode that does not exist.
+func checkProgress(mode string) error {
+	switch mode {
+	case "", "auto", "tty", "plain", "json", "quiet":
+		return nil
+	}
+	return &usageError{err: fmt.Errorf("--progress %s is not known", mode), hint: "choose one of " + progressModes}
+}
+
 // newStory starts telling; end must be called.
 func newStory(w *os.File, mode string) (*story, error) {
+	if err := checkProgress(mode); err != nil {
+		return nil, err
+	}
 	if mode == "" || mode == "auto" {
 		mode = "plain"
 		if term.IsTerminal(int(w.Fd())) && os.Getenv("TERM") != "dumb" {
 			mode = "tty"
 		}
-	}
-	switch mode {
-	case "tty", "plain", "json", "quiet":
-	default:
-		return nil, &usageError{err: fmt.Errorf("--progress %s is not known", mode), hint: "choose one of " + progressModes}
 	}
 	s := &story{w: w, mode: mode, stop: make(chan struct{})}
 	go s.beat()

@@ -158,7 +158,10 @@ func tooFew(who string, n uint64) *MachineError {
 // apply gives a waiting process its ids.
 func (m *mapping) apply(pid int) error {
 	if m.direct {
-		return errors.Join(writeMap(pid, "uid_map", m.uids), writeMap(pid, "gid_map", m.gids))
+		if err := writeMap(pid, "uid_map", m.uids); err != nil {
+			return err
+		}
+		return writeMap(pid, "gid_map", m.gids)
 	}
 	if err := runMapper("newuidmap", pid, m.uids); err != nil {
 		return err
@@ -188,10 +191,21 @@ func runMapper(tool string, pid int, ranges []specs.LinuxIDMapping) error {
 		args = append(args, fmt.Sprint(r.ContainerID), fmt.Sprint(r.HostID), fmt.Sprint(r.Size))
 	}
 	if out, err := exec.Command(path, args...).CombinedOutput(); err != nil {
-		what := fmt.Sprintf("%s cannot map the subordinate ids (%s)", tool, bytes.TrimSpace(out))
-		return &MachineError{What: what, Mend: "sudo chmod u+s " + path + " # in a container without CAP_SYS_ADMIN it needs file capabilities instead, see dibber doctor", Err: err}
+		return &MachineError{What: fmt.Sprintf("cannot map subordinate ids: %s", bytes.TrimSpace(out)), Mend: mendMapper(path)}
 	}
 	return nil
+}
+
+// mendMapper is for a newuidmap or newgidmap that the kernel does not obey.
+func mendMapper(path string) string {
+	st, err := os.Stat(path)
+	switch {
+	case processStatus("NoNewPrivs") == "1":
+		return "let this process gain privileges: in a pod, securityContext: {allowPrivilegeEscalation: true}"
+	case err == nil && st.Mode()&os.ModeSetuid == 0:
+		return "sudo chmod u+s " + path
+	}
+	return "" // dibber doctor knows more
 }
 
 // lookTool finds a program also in the system directories, which the PATH of an

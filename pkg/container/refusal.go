@@ -17,7 +17,7 @@ func refusal(err error) *MachineError {
 		return &MachineError{What: "this machine allows no more namespaces (user.max_*_namespaces, or 32 levels deep)", Mend: "sysctl -a --pattern 'user.max_.*_namespaces'"}
 	case setting("kernel/unprivileged_userns_clone") == "0":
 		return &MachineError{What: "kernel.unprivileged_userns_clone is 0, so only root may make user namespaces", Mend: "sudo sysctl -w kernel.unprivileged_userns_clone=1"}
-	case filtered():
+	case processStatus("Seccomp") == "2":
 		return &MachineError{
 			What: "a seccomp profile refuses new namespaces",
 			Mend: "in a pod, securityContext: {seccompProfile: {type: Localhost, localhostProfile: FILE}}, where FILE is the default profile plus clone, unshare, mount and umount2",
@@ -44,8 +44,13 @@ func setting(name string) string {
 	return strings.TrimSpace(string(text))
 }
 
-// filtered tells whether system calls of this process are filtered.
-func filtered() bool {
+// processStatus reads a line of /proc/self/status.
+func processStatus(key string) string {
 	text, err := os.ReadFile("/proc/self/status")
-	return err == nil && strings.Contains(string(text), "\nSeccomp:\t2\n")
+	if err != nil {
+		return ""
+	}
+	_, rest, _ := strings.Cut("\n"+string(text), "\n"+key+":")
+	line, _, _ := strings.Cut(rest, "\n")
+	return strings.TrimSpace(line)
 }

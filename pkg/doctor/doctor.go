@@ -71,8 +71,8 @@ func Check(ctx context.Context, m Machine) []Finding {
 	}
 	c.ids()
 	c.namespaces()
-	c.container()
 	c.places()
+	c.container()
 	c.tools()
 	c.booting(ctx)
 	return c.found

@@ -77,6 +77,8 @@ func (c *checkup) places() {
 func (c *checkup) space(p Place, s Space) {
 	detail := fmt.Sprintf("%s: %.1f GiB free", p.Dir, float64(s.Free)/gib)
 	switch {
+	case !s.Writable && p.Name == "output": // often just where the user happens to be
+		c.warn(p.Name, "you may not write to "+p.Dir, elsewhere(p.Name))
 	case !s.Writable:
 		c.fail(p.Name, "you may not write to "+p.Dir, elsewhere(p.Name))
 	case s.Free < failBelow:
@@ -91,11 +93,11 @@ func (c *checkup) space(p Place, s Space) {
 func elsewhere(name string) string {
 	switch name {
 	case "data":
-		return "export XDG_DATA_HOME=/A/LARGER/DIRECTORY # or: dibber clean"
+		return "export XDG_DATA_HOME=/ANOTHER/DIRECTORY # or make room: dibber clean"
 	case "cache":
-		return "export XDG_CACHE_HOME=/A/LARGER/DIRECTORY # or: dibber clean --all"
+		return "export XDG_CACHE_HOME=/ANOTHER/DIRECTORY # or make room: dibber clean --all"
 	}
-	return "dibber build -o /A/LARGER/DIRECTORY/NAME ..."
+	return "dibber build -o /ANOTHER/DIRECTORY/NAME ..."
 }
 
 // fileSystem judges what the store lies on. Overlay itself is judged by the

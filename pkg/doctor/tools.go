@@ -15,6 +15,7 @@ import (
 // need is what the outside hooks of an element take from the machine.
 type need struct {
 	element string   // "": every build
+	name    string   // of the finding
 	any     []string // programs, or files by absolute path; one of them will do
 	install string   // the Debian package of the first
 }
@@ -22,19 +23,19 @@ type need struct {
 // needs also knows elements of diskimage-builder and of projects that build on it.
 func needs() []need {
 	return []need{
-		{"", []string{"bash"}, "bash"},
-		{"debootstrap", []string{"mmdebstrap", "debootstrap"}, "mmdebstrap"},
-		{"debian-minimal", []string{"/usr/share/keyrings/debian-archive-keyring.gpg"}, "debian-archive-keyring"},
-		{"ubuntu-minimal", []string{"/usr/share/keyrings/ubuntu-archive-keyring.gpg"}, "ubuntu-keyring"},
-		{"source-repositories", []string{"git"}, "git"},
-		{"source-repositories", []string{"curl"}, "curl"},
-		{"source-repositories", []string{"rsync"}, "rsync"},
-		{"cache-url", []string{"curl"}, "curl"},
-		{"yum-minimal", []string{"dnf", "yum", "yumdownloader"}, "dnf"},
-		{"zypper-minimal", []string{"zypper"}, "zypper"},
-		{"ironic-ramdisk-base", []string{"cpio"}, "cpio"},
-		{"ironic-python-agent-ramdisk", []string{"cpio"}, "cpio"},
-		{"ironic-python-agent-tls", []string{"openssl"}, "openssl"},
+		{"", "bash", []string{"bash"}, "bash"},
+		{"debootstrap", "bootstrap", []string{"mmdebstrap", "debootstrap"}, "mmdebstrap"},
+		{"debian-minimal", "keyring", []string{"/usr/share/keyrings/debian-archive-keyring.gpg"}, "debian-archive-keyring"},
+		{"ubuntu-minimal", "keyring", []string{"/usr/share/keyrings/ubuntu-archive-keyring.gpg"}, "ubuntu-keyring"},
+		{"source-repositories", "git", []string{"git"}, "git"},
+		{"source-repositories", "curl", []string{"curl"}, "curl"},
+		{"source-repositories", "rsync", []string{"rsync"}, "rsync"},
+		{"cache-url", "curl", []string{"curl"}, "curl"},
+		{"yum-minimal", "bootstrap", []string{"dnf", "yum", "yumdownloader"}, "dnf"},
+		{"zypper-minimal", "bootstrap", []string{"zypper"}, "zypper"},
+		{"ironic-ramdisk-base", "cpio", []string{"cpio"}, "cpio"},
+		{"ironic-python-agent-ramdisk", "cpio", []string{"cpio"}, "cpio"},
+		{"ironic-python-agent-tls", "openssl", []string{"openssl"}, "openssl"},
 	}
 }
 
@@ -45,21 +46,21 @@ func (c *checkup) tools() {
 	if len(chosen) == 0 {
 		chosen, lack = []string{"debian-minimal", "debootstrap"}, Warn
 	}
-	var seen []string
+	asked := map[string]bool{} // packages
 	for _, n := range needs() {
-		if n.element != "" && !slices.Contains(chosen, n.element) || slices.Contains(seen, n.install) {
+		if n.element != "" && !slices.Contains(chosen, n.element) || asked[n.install] {
 			continue
 		}
-		seen = append(seen, n.install)
-		if at := c.m.lookAny(n.any); at != "" {
-			c.ok(n.install, at)
-			continue
-		}
-		state, by := lack, "for the element "+n.element
+		asked[n.install] = true
+		state, by := lack, "the element "+n.element+" needs it"
 		if n.element == "" {
-			state, by = Fail, "for every hook"
+			state, by = Fail, "hooks need it"
 		}
-		c.add(n.install, state, strings.Join(n.any, " or ")+" is not installed, "+by, install(n.install))
+		if at := c.m.lookAny(n.any); at != "" {
+			c.ok(n.name, at)
+		} else {
+			c.add(n.name, state, strings.Join(n.any, " or ")+" is not installed; "+by, install(n.install))
+		}
 	}
 }
 
@@ -110,7 +111,7 @@ func (m *Machine) mendKVM() string {
 	switch err := unix.Access(m.below("/dev/kvm"), unix.R_OK|unix.W_OK); {
 	case errors.Is(err, unix.ENOENT):
 		return "sudo modprobe -a kvm_intel kvm_amd # in a virtual machine, its owner must allow nested virtualisation"
-	case errors.Is(err, unix.EACCES):
+	case errors.Is(err, unix.EACCES) && m.User != "":
 		return "sudo usermod --append --groups kvm " + m.User + " # then log in again"
 	}
 	return ""

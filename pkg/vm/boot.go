@@ -50,9 +50,10 @@ type Options struct {
 	Firmware     Firmware
 	Acceleration Acceleration
 	Network      Network
-	SSHPort      int // this port of the host's loopback address leads to the guest's port 22; 0 is none
-	MemoryMiB    int // 0 is 1024
-	CPUs         int // 0 is 1
+	SSHPort      int    // this port of the host's loopback address leads to the guest's port 22; 0 is none
+	CPU          string // QEMU's model in software emulation; "" is max
+	MemoryMiB    int    // 0 is 1024
+	CPUs         int    // 0 is 1
 
 	Expect  *regexp.Regexp // stop when the console shows this; nil waits for the guest to power off
 	Timeout time.Duration  // how long to wait for Expect or the end; 0 waits for ever

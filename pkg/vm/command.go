@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 const (
 	defaultMemoryMiB = 1024
 	defaultCPUs      = 1
+	defaultTCGCPU    = "max"
 )
 
 // drive is one image with the format that was settled for it.
@@ -22,7 +24,7 @@ func (m machine) arguments(o Options, disks []drive, flash *firmware, kvm bool) 
 	if kvm {
 		args = append(args, "-accel", "kvm", "-cpu", "host")
 	} else {
-		args = append(args, "-accel", "tcg,thread=multi", "-cpu", "max")
+		args = append(args, "-accel", "tcg,thread=multi", "-cpu", cmp.Or(o.CPU, defaultTCGCPU))
 	}
 	args = append(args,
 		"-m", strconv.Itoa(orDefault(o.MemoryMiB, defaultMemoryMiB)),

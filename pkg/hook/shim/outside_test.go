@@ -220,6 +220,8 @@ func TestUmountIsLazyWhenItMust(t *testing.T) {
 	b := newBench(t)
 	b.stub("mountpoint", "exit 0")
 	b.stub("umount", `[[ $1 == -l ]] || exit 32; `+words)
+	b.expect(b.run("outside", "umount", "/mnt"), 0, "[-l][--][/mnt]")
+	b.stub("umount", `[[ $2 == -R ]] || exit 32; `+words)
 	b.expect(b.run("outside", "umount", "/mnt"), 0, "[-l][-R][--][/mnt]")
 }
 
