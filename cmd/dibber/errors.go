@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"syscall"
 
@@ -71,6 +72,7 @@ func hints(err error) []string {
 		failed   *build.FailedError
 		qemu     *vm.MissingError
 		unseen   *vm.NotSeenError
+		file     *os.PathError
 	)
 	switch {
 	case errors.As(err, &usage):
@@ -98,6 +100,8 @@ func hints(err error) []string {
 		return one(qemu.Mend)
 	case errors.As(err, &unseen):
 		return []string{"the end of what the machine printed is above; --timeout gives it longer"}
+	case errors.Is(err, os.ErrPermission) && errors.As(err, &file):
+		return []string{"ls -ld " + file.Path + " shows who may"}
 	case errors.Is(err, syscall.ENOSPC):
 		return []string{"make room, or put containers elsewhere with XDG_DATA_HOME and outputs with -o; df -h shows what is full"}
 	}

@@ -30,7 +30,6 @@ type options struct {
 	types           []string
 	trace           int
 	uncompressed    bool
-	clear           bool
 	skipBase        bool
 	packages        []string
 	checksum        bool
@@ -45,9 +44,7 @@ type options struct {
 	offline         bool
 	qemuImgOptions  string
 	rootLabel       string
-	ramdiskElement  string
 	installType     string
-	dockerTarget    string
 	logfile         string
 	from            string
 	squash, gzip    bool

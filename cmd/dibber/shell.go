@@ -14,7 +14,7 @@ import (
 )
 
 func (a *app) shellCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "shell BUILD [COMMAND...]",
 		Short: "Open a shell in the container of a build that failed",
 		Example: `  dibber shell 5f0c2a91
@@ -27,6 +27,8 @@ the build names it. dibber clean removes kept containers.`,
 			return a.inNamespaces(func() error { return a.shell(cmd.Context(), args[0], args[1:]) })
 		},
 	}
+	cmd.Flags().SetInterspersed(false) // options after BUILD are the command's
+	return cmd
 }
 
 func (a *app) shell(ctx context.Context, id string, command []string) error {

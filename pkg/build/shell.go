@@ -3,7 +3,6 @@ package build
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -98,15 +97,4 @@ func isKernelDir(path string) bool {
 		}
 	}
 	return false
-}
-
-// exitCoder is how a command's status is told.
-type exitCoder interface{ ExitCode() int }
-
-func statusOf(err error) int {
-	var e exitCoder
-	if errors.As(err, &e) {
-		return e.ExitCode()
-	}
-	return 0
 }

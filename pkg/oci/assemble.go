@@ -105,7 +105,7 @@ func start(manifest *v1.Manifest, config *v1.ConfigFile, base *Base) error {
 	}
 	*config = *base.image.config.DeepCopy()
 	config.RootFS.Type = "layers"
-	config.Container, config.DockerVersion, config.Config.Image = "", "", ""
+	config.Container, config.Config.Image = "", ""
 	kept := 0
 	for _, h := range config.History {
 		if !h.EmptyLayer {

@@ -24,7 +24,7 @@ func helloLayer(t *testing.T) Layer {
 	t.Helper()
 	dir := t.TempDir()
 	source := write(t, filepath.Join(dir, "hello.go"), []byte("package main\n\nimport \"os\"\n\nfunc main() { println(os.Args[1], os.Getenv(\"WHO\")) }\n"))
-	build := exec.Command(filepath.Join(runtime.GOROOT(), "bin", "go"), "build", "-o", filepath.Join(dir, "hello"), source)
+	build := exec.Command("go", "build", "-o", filepath.Join(dir, "hello"), source)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "HOME="+dir, "GOCACHE="+goCache(t))
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Skipf("this check needs a Go compiler: %v: %s", err, out)
@@ -37,7 +37,7 @@ func helloLayer(t *testing.T) Layer {
 // goCache is asked for before a test puts HOME elsewhere.
 func goCache(t *testing.T) string {
 	t.Helper()
-	return strings.TrimSpace(run(t, filepath.Join(runtime.GOROOT(), "bin", "go"), "env", "GOCACHE"))
+	return strings.TrimSpace(run(t, "go", "env", "GOCACHE"))
 }
 
 func TestPodmanLoadsAndRunsWhatIsWritten(t *testing.T) {

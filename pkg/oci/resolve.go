@@ -78,7 +78,7 @@ func resolve(ctx context.Context, name string, o ResolveOptions) (*Base, error) 
 	}
 	for _, other := range []string{"containers-storage:", "docker-daemon:", "dir:/", "dir:.", "http://", "https://"} {
 		if strings.HasPrefix(name, other) {
-			return nil, fmt.Errorf("images are not read from %s; use a registry's name, oci:, oci-archive: or docker-archive:", strings.TrimRight(other, ":/."))
+			return nil, fmt.Errorf("images are not read from %s; use a registry's name, oci:FOLDER, oci-archive:FILE or docker-archive:FILE", strings.TrimRight(other, ":/."))
 		}
 	}
 	return resolveRegistry(ctx, name, want, o)
@@ -100,7 +100,7 @@ func Open(name string) (*Image, error) {
 		_, tag, _ = strings.Cut(rest, ":")
 		b, err = resolveArchive(prefixDockerArchive, file, tag, "", v1.Platform{})
 	default:
-		err = errors.New("it starts with none of oci:, oci-archive: and docker-archive:")
+		err = errors.New("it starts with none of the prefixes oci, oci-archive and docker-archive")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot open image %s: %w", name, err)

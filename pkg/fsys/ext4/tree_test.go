@@ -300,7 +300,7 @@ func TestAttributesComeBack(t *testing.T) {
 		_, image := checked(t, b.tree(), 16<<20, o)
 		for name, attrs := range cases {
 			for _, a := range attrs {
-				if strings.ContainsAny(a.Name, "\xff") {
+				if strings.Contains(a.Name, "\xff") {
 					continue // debugfs cannot be asked for it
 				}
 				out := filepath.Join(t.TempDir(), "value")
