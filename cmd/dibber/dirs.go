@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/dibber-project/dibber/elements"
+	"github.com/dibber-project/dibber/pkg/container"
 )
 
 // dirs are the user's directories of the XDG base directory specification that
@@ -20,7 +21,7 @@ type dirs struct {
 func userDirs() (dirs, error) {
 	home, err := os.UserHomeDir()
 	if err != nil {
-		return dirs{}, fmt.Errorf("cannot tell where to keep containers and caches: %w", err)
+		return dirs{}, &container.MachineError{What: "cannot tell where to keep containers and caches", Mend: "export HOME=/A/DIRECTORY/OF/YOURS", Err: err}
 	}
 	dir := func(variable, below string) string {
 		if d := os.Getenv(variable); filepath.IsAbs(d) {

@@ -27,7 +27,7 @@ func TestAnInterruptedBuildLeavesNothing(t *testing.T) {
 		phase string // the one that sleeps
 		group bool   // as the terminal's Ctrl-C, which reaches every process
 	}{{"extra-data", false}, {"extra-data", true}, {"install", false}, {"install", true}} {
-		t.Run(fmt.Sprintf("%s, group %v", c.phase, c.group), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s %v", c.phase, c.group), func(t *testing.T) {
 			home := t.TempDir()
 			sleep := fmt.Sprintf("4217%d.%d", i, os.Getpid()) // tells our sleeper from others
 			env := append(os.Environ(), "HOME="+home, "ELEMENTS_PATH="+elements, "SLEEP_IN="+c.phase, "SLEEP="+sleep)
@@ -37,7 +37,12 @@ func TestAnInterruptedBuildLeavesNothing(t *testing.T) {
 			if err := build.Start(); err != nil {
 				t.Fatal(err)
 			}
-			awaitProcess(t, sleep)
+			t.Cleanup(func() { build.Process.Kill() }) // and with it all that it started
+			if !appears(t, sleep) {
+				build.Process.Kill()
+				build.Wait()
+				t.Fatalf("the hook never came to sleep, so this test can show nothing:\n%s", &story)
+			}
 			target := build.Process.Pid
 			if c.group {
 				target = -target
@@ -85,15 +90,16 @@ func dibber(env []string, story *bytes.Buffer, args ...string) *exec.Cmd {
 	return cmd
 }
 
-func awaitProcess(t *testing.T, mark string) {
+// appears waits for the hook's own sleeper and the one in another session.
+func appears(t *testing.T, mark string) bool {
 	t.Helper()
 	for range 300 {
-		if len(processesWith(t, mark)) > 1 { // the hook's own and the one in another session
-			return
+		if len(processesWith(t, mark)) > 1 {
+			return true
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	t.Fatal("the hook never came to sleep, so this test can show nothing")
+	return false
 }
 
 // processesWith gives the command lines that hold mark of living processes.

@@ -32,7 +32,8 @@ func run(args []string, stdin *os.File, stdout, stderr *os.File) int {
 	cmd := a.rootCommand()
 	cmd.SetArgs(args[1:])
 	err := cmd.ExecuteContext(ctx)
-	if err != nil && ctx.Err() != nil {
+	var said statusError // by the process that did the work
+	if err != nil && ctx.Err() != nil && !errors.As(err, &said) {
 		err = errInterrupted
 	}
 	return a.report(err)

@@ -157,7 +157,9 @@ func (s *story) begin(what string) {
 func (s *story) hookEnded(e build.Event) {
 	name := e.Phase + ".d/" + e.Hook
 	switch {
-	case e.Status != 0:
+	case e.Status < 0:
+		s.done("  %s did not come to its end", name)
+	case e.Status > 0:
 		s.done("  %s failed with status %d after %s", name, e.Status, seconds(e.Took))
 	case s.mode == "plain":
 		s.done("  %s: %s", name, seconds(e.Took))

@@ -172,6 +172,7 @@ func TestTheSandboxShowsTheTargetAndItsBinds(t *testing.T) {
 }
 
 func TestSweepRemovesWhatADeadBuildLeft(t *testing.T) {
+	t.Setenv("TMPDIR", os.TempDir()) // builds change it
 	dir, noted := t.TempDir(), t.TempDir()
 	store, err := OpenStore(dir)
 	if err != nil {

@@ -34,7 +34,7 @@ type Store struct {
 func OpenStore(dir string) (*Store, error) {
 	logrus.SetOutput(io.Discard) // whatever matters comes back as an error
 	if strings.ContainsAny(dir, ",:") {
-		return nil, fmt.Errorf("cannot keep containers in %s: overlay mounts allow no comma or colon in the path", dir)
+		return nil, &MachineError{What: "cannot keep containers in " + dir + ": overlay mounts allow no comma or colon in the path", Mend: "export XDG_DATA_HOME=/ANOTHER/DIRECTORY"}
 	}
 	for _, d := range []string{dir, filepath.Join(dir, "builds")} {
 		if err := os.MkdirAll(d, 0o700); err != nil {

@@ -87,7 +87,7 @@ func (c *checkup) container() {
 		c.ok(name, "a program ran in one, on native overlay")
 	default:
 		c.warn(name, fmt.Sprintf("a program ran in one, but overlay is refused below %s: every container is a plain copy, which is slow (%s)", c.m.store(), t.Driver),
-			"export XDG_DATA_HOME=/A/DIRECTORY/ON/EXT4/XFS/OR/TMPFS")
+			"export XDG_DATA_HOME=/ANOTHER/DIRECTORY # on ext4, xfs, btrfs or tmpfs; in a pod, on an emptyDir")
 	}
 }
 

@@ -108,7 +108,7 @@ func (c *checkup) fileSystem(p Place, s Space) {
 	kind, refused := fileSystemName(s.Type)
 	switch {
 	case refused && !c.trial.worked():
-		c.fail(name, fmt.Sprintf("%s is on %s, which cannot hold containers", p.Dir, kind), "export XDG_DATA_HOME=/A/DIRECTORY/ON/A/LOCAL/DISK")
+		c.fail(name, fmt.Sprintf("%s is on %s, which cannot hold containers", p.Dir, kind), "export XDG_DATA_HOME=/ANOTHER/DIRECTORY # on a local disk")
 	case c.trial.worked() && c.trial.Driver == "overlay":
 		c.ok(name, kind+" takes overlay")
 	default:
