@@ -55,11 +55,16 @@ func (o *outputs) layOut(image *layout.Image, t *tree.Tree, trees map[string]*tr
 	options := o.fsysOptions()
 	options.SectorSize = image.SectorSize
 	var needErr error
-	d, err := o.plan.Fit(image, o.diskSize, func(f *layout.FileSystem) int64 {
+	need := func(f *layout.FileSystem) int64 {
 		n, err := fsys.Need(f, of(f), options)
 		needErr = errors.Join(needErr, err)
 		return n
-	})
+	}
+	size := o.diskSize
+	if o.job.ImageSize == 0 {
+		size = o.plan.Least(image, size, need)
+	}
+	d, err := o.plan.Fit(image, size, need)
 	if err := errors.Join(needErr, err); err != nil {
 		return nil, err
 	}

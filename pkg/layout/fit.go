@@ -102,6 +102,24 @@ func advice(image *Image, size int64, need func(*FileSystem) int64) string {
 	return fmt.Sprintf("; use --image-size %d", n)
 }
 
+// Least gives the least size in bytes, size itself or whole MiB above it, at
+// which every file system of the image has what it needs: for an image whose
+// size is computed, as a share of little content is too little for the
+// structures of a file system. When no size will do, it is size, and Fit says
+// why.
+func (p *Plan) Least(image *Image, size int64, need func(*FileSystem) int64) int64 {
+	need = remember(need)
+	const most = 16 << 20 // MiB
+	n := sort.Search(most, func(i int) bool {
+		_, err := fit(image, size+int64(i)*mebibyte, need)
+		return err == nil
+	})
+	if n == most {
+		return size
+	}
+	return size + int64(n)*mebibyte
+}
+
 // remember asks need once for each file system.
 func remember(need func(*FileSystem) int64) func(*FileSystem) int64 {
 	if need == nil {

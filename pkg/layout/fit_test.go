@@ -194,3 +194,17 @@ func TestTheSizeThatIsAdvisedIsTheLeastThatDoes(t *testing.T) {
 		t.Errorf("%d GiB would do as well", n-1)
 	}
 }
+
+func TestAComputedSizeGrowsToWhatFileSystemsNeed(t *testing.T) {
+	plan, err := Read(Default().Name, Default().Data, Defaults{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	need := func(*FileSystem) int64 { return 130*mebibyte + 5 }
+	if got := plan.Least(plan.Images[0], 64*mebibyte, need); got != 131*mebibyte {
+		t.Errorf("got %d bytes", got)
+	}
+	if got := plan.Least(plan.Images[0], 200*mebibyte, need); got != 200*mebibyte {
+		t.Errorf("a size that will do became %d bytes", got)
+	}
+}
