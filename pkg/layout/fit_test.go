@@ -196,11 +196,11 @@ func TestTheSizeThatIsAdvisedIsTheLeastThatDoes(t *testing.T) {
 }
 
 func TestAComputedSizeGrowsToWhatFileSystemsNeed(t *testing.T) {
-	plan, err := Read(Default().Name, Default().Data, Defaults{})
+	plan, err := layout.Read(layout.Default().Name, layout.Default().Data, layout.Defaults{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	need := func(*FileSystem) int64 { return 130*mebibyte + 5 }
+	need := func(*layout.FileSystem) int64 { return 130*mebibyte + 5 }
 	if got := plan.Least(plan.Images[0], 64*mebibyte, need); got != 131*mebibyte {
 		t.Errorf("got %d bytes", got)
 	}
