@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/sirupsen/logrus"
@@ -41,6 +42,7 @@ type Command struct {
 	Dir    string
 	Stdin  io.Reader // nil: empty
 	Output io.Writer // stdout and stderr
+	Errors io.Writer // stderr alone, inside; nil: Output takes it
 
 	Terminal bool // give the command a terminal, joined to Stdin and Output
 }
@@ -61,15 +63,33 @@ func (b *Build) New(ctx context.Context, from string) (*Container, error) {
 		NetworkInterface:    noNetwork{},
 		CommonBuildOpts:     &define.CommonBuildOptions{DNSServers: []string{"none"}, Ulimit: ulimits()},
 		Format:              define.OCIv1ImageManifest,
+
+		DefaultMountsFilePath: b.store.mounts,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("making a working container: %w", err)
 	}
 	c := &Container{build: b, builder: builder}
-	if c.root, err = builder.Mount(""); err != nil {
+	c.forgetConfig()
+	if c.root, err = builder.Mount(""); err == nil && from == "scratch" {
+		err = os.Chmod(c.root, 0o755) // the library makes it 0555
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("mounting the working container: %w", err), c.Remove())
 	}
 	return c, nil
+}
+
+// forgetConfig drops what the base image's config says of programs that run in
+// it. Commands are root with the environment that they are given, and what they
+// write below a volume of the base is meant for the image.
+func (c *Container) forgetConfig() {
+	c.builder.SetUser("0:0")
+	c.builder.ClearEnv()
+	c.builder.ClearVolumes()
+	c.builder.SetWorkDir("/")
+	c.builder.SetEntrypoint(nil)
+	c.builder.SetCmd(nil)
 }
 
 // ulimits keeps the limits that the process has: without them buildah raises
@@ -94,10 +114,10 @@ func (c *Container) Root() string { return c.root }
 // Mount points that the volumes needed are removed again.
 func (c *Container) Run(ctx context.Context, cmd Command, volumes []Volume) error {
 	made, err := c.makeMountPoints(volumes)
+	defer c.removeMountPoints(made)
 	if err != nil {
 		return err
 	}
-	defer c.removeMountPoints(made)
 	all, err := capabilities.BoundingSet()
 	if err != nil {
 		return fmt.Errorf("reading own capabilities: %w", err)
@@ -120,6 +140,9 @@ func (c *Container) Run(ctx context.Context, cmd Command, volumes []Volume) erro
 	if cmd.Terminal {
 		options.Terminal = buildah.WithTerminal
 	}
+	if cmd.Errors != nil {
+		options.Stderr = cmd.Errors
+	}
 	if cmd.Stdin == nil {
 		null, err := os.Open(os.DevNull)
 		if err != nil {
@@ -136,6 +159,9 @@ func (c *Container) Run(ctx context.Context, cmd Command, volumes []Volume) erro
 
 // runAndEnd runs until the command ends or ctx does, and ends what is left of it.
 func (c *Container) runAndEnd(ctx context.Context, cmd Command, options buildah.RunOptions) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	done := make(chan error, 1)
 	go func() { done <- c.builder.Run(cmd.Args, options) }()
 	select {
@@ -143,9 +169,15 @@ func (c *Container) runAndEnd(ctx context.Context, cmd Command, options buildah.
 		endDescendants()
 		return exitError(cmd.Args[0], err)
 	case <-ctx.Done():
+	}
+	for { // the command may be about to start
 		endDescendants()
-		<-done
-		return ctx.Err()
+		select {
+		case <-done:
+			endDescendants()
+			return ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
 	}
 }
 

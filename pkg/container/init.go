@@ -17,11 +17,13 @@ import (
 // runInit prepares the mount namespace, starts the worker and stays to reap
 // whatever the build leaves orphaned. It gives the worker's exit status.
 func runInit(pidNamespace bool) int {
-	syscall.CloseOnExec(fdLife)
-	syscall.CloseOnExec(fdSync)
+	for _, fd := range []int{fdLife, fdSync, fdNoProc} {
+		syscall.CloseOnExec(fd)
+	}
 	if err := setUpMounts(pidNamespace); err != nil {
-		if pidNamespace && errors.Is(err, errNoProc) {
-			return exitNoProc
+		if errors.Is(err, errNoProc) {
+			os.NewFile(fdNoProc, "no-proc").Write([]byte{1})
+			return 3
 		}
 		fmt.Fprintln(os.Stderr, "dibber: cannot prepare the build's namespaces:", err)
 		if mend := mendMounts(); mend != "" {
@@ -53,7 +55,8 @@ func runInit(pidNamespace bool) int {
 // that ends until the worker does.
 func runWorker(pdeathsig bool) int {
 	os.Setenv(stageVariable, stageWorker)
-	attr := &os.ProcAttr{Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}, Sys: &syscall.SysProcAttr{}}
+	// A hook may signal its whole process group: the caller's must not be among it.
+	attr := &os.ProcAttr{Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}, Sys: &syscall.SysProcAttr{Setsid: true}}
 	if pdeathsig {
 		attr.Sys.Pdeathsig = syscall.SIGKILL
 	}
@@ -83,8 +86,6 @@ func runWorker(pdeathsig bool) int {
 		}
 	}
 }
-
-var errNoProc = errors.New("the kernel refuses to mount /proc")
 
 // setUpMounts cuts the mount namespace off from the machine's and gives it a
 // /proc of its pid namespace and a small /dev of its own.

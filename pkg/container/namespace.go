@@ -27,15 +27,15 @@ const (
 	stageSandbox = "sandbox" // runs one outside command
 )
 
-// exitNoProc is how init says that a pid namespace is of no use here, because
-// the kernel refuses to mount its /proc.
-const exitNoProc = 213
-
 // Descriptors that the supervisor leaves to init.
 const (
-	fdLife = 3 // closes when the supervisor is gone
-	fdSync = 4 // closes when the ids are mapped
+	fdLife   = 3 // closes when the supervisor is gone
+	fdSync   = 4 // closes when the ids are mapped
+	fdNoProc = 5 // takes a byte when the kernel refuses to mount the pid namespace's /proc
 )
+
+// errNoProc means that a pid namespace is of no use here.
+var errNoProc = errors.New("the kernel refuses to mount /proc")
 
 // Reexec takes the process over when it was started as a step of a build, and
 // then does not return. It must be the first call of main.
@@ -70,7 +70,7 @@ func Enter() (inside bool, status int, err error) {
 		return true, 0, err
 	}
 	status, err = supervise(stageInit)
-	if err == nil && status == exitNoProc {
+	if errors.Is(err, errNoProc) {
 		status, err = supervise(stageReaper)
 	}
 	return false, status, err
@@ -98,9 +98,14 @@ func supervise(stage string) (int, error) {
 		return 0, err
 	}
 	defer syncW.Close()
+	noProcR, noProcW, err := os.Pipe()
+	if err != nil {
+		return 0, err
+	}
+	defer noProcR.Close()
 
 	cmd := initCommand(stage, ids != nil)
-	cmd.ExtraFiles = []*os.File{lifeR, syncR}
+	cmd.ExtraFiles = []*os.File{lifeR, syncR, noProcW}
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	defer signal.Stop(signals)
@@ -109,6 +114,7 @@ func supervise(stage string) (int, error) {
 	}
 	lifeR.Close()
 	syncR.Close()
+	noProcW.Close()
 	if ids != nil {
 		if err := ids.apply(cmd.Process.Pid); err != nil {
 			cmd.Process.Kill()
@@ -117,7 +123,11 @@ func supervise(stage string) (int, error) {
 		}
 	}
 	syncW.Close()
-	return await(cmd, signals)
+	status, err := await(cmd, signals)
+	if n, _ := noProcR.Read(make([]byte, 1)); n > 0 {
+		return 0, errNoProc
+	}
+	return status, err
 }
 
 // initCommand is this command once more, in new namespaces.
@@ -164,15 +174,19 @@ func await(cmd *exec.Cmd, signals <-chan os.Signal) (int, error) {
 		case <-late:
 			cmd.Process.Kill()
 		case err := <-done:
-			if caught != 0 {
-				return 128 + caught, nil
+			status, err := exitStatus(err)
+			if caught != 0 && status == 128+int(syscall.SIGKILL) {
+				status = 128 + caught // it was killed for not heeding that one
 			}
-			return exitStatus(err)
+			return status, err
 		}
 	}
 }
 
 func exitStatus(err error) (int, error) {
+	if err == nil {
+		return 0, nil
+	}
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) {
 		return 0, err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,25 +43,65 @@ func (c *Container) RunOutside(ctx context.Context, cmd Command, s Sandbox) erro
 	if err != nil {
 		return err
 	}
+	output, err := newRelay(cmd.Output)
+	if err != nil {
+		return errors.Join(err, specR.Close(), specW.Close())
+	}
 	p := exec.CommandContext(ctx, "/proc/self/exe")
 	p.Args[0] = os.Args[0]
 	p.Env = []string{stageVariable + "=" + stageSandbox}
-	p.Stdin, p.Stdout, p.Stderr = cmd.Stdin, cmd.Output, cmd.Output
+	p.Stdin, p.Stdout, p.Stderr = cmd.Stdin, output.in, output.in
 	p.ExtraFiles = []*os.File{specR}
-	p.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
+	// In a session of its own it has no terminal to wait at, and a signal to its
+	// process group (kill 0) reaches nobody else.
+	p.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS, Setsid: true}
 	p.Cancel = func() error { endDescendants(); return nil }
-	if err := p.Start(); err != nil {
-		return errors.Join(fmt.Errorf("starting the build sandbox: %w", err), specR.Close(), specW.Close())
-	}
+	err = p.Start()
 	specR.Close()
-	_, werr := specW.Write(spec)
-	specW.Close()
-	err = p.Wait()
-	endDescendants()
-	if ctx.Err() != nil {
-		return ctx.Err()
+	if err == nil {
+		// Should it die early, this write fails, and why it died is in its output.
+		specW.Write(spec)
+		specW.Close()
+		err = p.Wait()
+		endDescendants() // or the output would not end before they do
 	}
-	return errors.Join(werr, exitError(cmd.Args[0], err))
+	specW.Close()
+	outputErr := output.finish()
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case outputErr != nil:
+		return fmt.Errorf("passing on what %s prints: %w", cmd.Args[0], outputErr)
+	}
+	return exitError(cmd.Args[0], err)
+}
+
+// relay copies what processes print to a writer, until all of them have ended.
+type relay struct {
+	in   *os.File // for the processes
+	done chan error
+}
+
+func newRelay(to io.Writer) (*relay, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	if to == nil {
+		to = io.Discard
+	}
+	relay := &relay{in: w, done: make(chan error, 1)}
+	go func() {
+		_, err := io.Copy(to, r)
+		r.Close() // if to fails, the processes learn of it here
+		relay.done <- err
+	}()
+	return relay, nil
+}
+
+func (r *relay) finish() error {
+	r.in.Close()
+	return <-r.done
 }
 
 // runSandbox is the sandbox's process: it mounts and becomes the command.
