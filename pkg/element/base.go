@@ -11,7 +11,7 @@ import (
 // BaseImage gives the OCI image that the element starts from, as its file
 // element-from names it in one line; "" when it has none.
 func (e *Element) BaseImage() (string, error) {
-	text, err := readRegular(filepath.Join(e.Dir, "element-from"), 4096)
+	text, err := ReadFile(filepath.Join(e.Dir, "element-from"), 4096)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}

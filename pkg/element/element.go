@@ -26,7 +26,7 @@ const maxListBytes = 1 << 20
 // load reads the two lists of names.
 func (e *Element) load() error {
 	for file, names := range map[string]*[]string{"element-deps": &e.Deps, "element-provides": &e.Provides} {
-		data, err := readRegular(filepath.Join(e.Dir, file), maxListBytes)
+		data, err := ReadFile(filepath.Join(e.Dir, file), maxListBytes)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -53,9 +53,10 @@ func parseNames(text string) []string {
 // Hooks lists the hooks that the element itself has for a phase.
 func (e *Element) Hooks(phase string) ([]string, error) { return Hooks(e.Dir, phase) }
 
-// readRegular reads a regular file of at most limit bytes. A pipe or a device
-// in its place is refused before it is opened, as opening could wait for ever.
-func readRegular(path string, limit int64) ([]byte, error) {
+// ReadFile reads a file of an element: a regular one of at most limit bytes. A
+// pipe or a device in its place is refused before it is opened, as opening could
+// wait for ever.
+func ReadFile(path string, limit int64) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err

@@ -12,7 +12,7 @@ const maxReadmeBytes = 1 << 20
 // as one line, or "" when there is none.
 func (e *Element) Summary() string {
 	for _, name := range []string{"README.rst", "README.md"} {
-		data, err := readRegular(filepath.Join(e.Dir, name), maxReadmeBytes)
+		data, err := ReadFile(filepath.Join(e.Dir, name), maxReadmeBytes)
 		if err != nil {
 			continue // an element without a readable README is still an element
 		}

@@ -2,10 +2,11 @@ package layout
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/dibber-project/dibber/pkg/element"
 )
 
 // Source is a block device configuration and where it came from.
@@ -33,13 +34,16 @@ func Default() Source {
 `)}
 }
 
+// maxConfigBytes bounds a configuration.
+const maxConfigBytes = 1 << 20
+
 // Find chooses the configuration: config, the value of DIB_BLOCK_DEVICE_CONFIG,
 // which is YAML or file://PATH; else the file of the first of the elements
 // that has one, block-device-ARCH.yaml before block-device-default.yaml; else
 // [Default].
 func Find(config string, elements []ElementDir, arch string) (Source, error) {
 	if name, ok := strings.CutPrefix(config, "file://"); ok {
-		data, err := readConfig(name)
+		data, err := element.ReadFile(name, maxConfigBytes)
 		if err != nil {
 			err = fmt.Errorf("cannot read the block device configuration of DIB_BLOCK_DEVICE_CONFIG: %w", err)
 		}
@@ -57,7 +61,7 @@ func Find(config string, elements []ElementDir, arch string) (Source, error) {
 			if _, err := os.Stat(name); err != nil {
 				continue
 			}
-			data, err := readConfig(name)
+			data, err := element.ReadFile(name, maxConfigBytes)
 			if err != nil {
 				err = fmt.Errorf("cannot read the block device configuration of element %s: %w", e.Name, err)
 			}
@@ -65,26 +69,4 @@ func Find(config string, elements []ElementDir, arch string) (Source, error) {
 		}
 	}
 	return Default(), nil
-}
-
-// readConfig reads a regular file of a size that a configuration may have.
-func readConfig(name string) ([]byte, error) {
-	const most = 1 << 20
-	info, err := os.Stat(name) // before opening: a pipe would block
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no regular file", name)
-	}
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, most+1))
-	if err == nil && len(data) > most {
-		err = fmt.Errorf("%s is larger than %d bytes", name, most)
-	}
-	return data, err
 }

@@ -4,36 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
-	"os"
 
 	"github.com/dibber-project/dibber/pkg/yaml11"
 )
 
 // maxFileBytes bounds one file of package-installs.
 const maxFileBytes = 1 << 20
-
-// readRegular reads a regular file of bounded size. A pipe in its place is
-// refused before it is opened, as opening could wait for ever.
-func readRegular(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
-	if err == nil && len(data) > maxFileBytes {
-		err = fmt.Errorf("%s is larger than %d bytes", path, maxFileBytes)
-	}
-	return data, err
-}
 
 // parse reads JSON, or YAML 1.1 if it is no JSON, whatever the file is called.
 func parse(file string, data []byte) (*yaml11.Node, error) {

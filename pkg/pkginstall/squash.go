@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dibber-project/dibber/pkg/element"
 	"github.com/dibber-project/dibber/pkg/yaml11"
 )
 
@@ -28,7 +29,7 @@ func Squash(elements []Source, env func(string) (string, bool)) (*List, error) {
 	for _, e := range elements {
 		for _, name := range []string{"package-installs.json", "package-installs.yaml"} {
 			file := filepath.Join(e.Dir, name)
-			data, err := readRegular(file)
+			data, err := element.ReadFile(file, maxFileBytes)
 			if errors.Is(err, fs.ErrNotExist) {
 				continue
 			}

@@ -3,14 +3,13 @@ package svcmap
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/dibber-project/dibber/pkg/element"
 	"github.com/dibber-project/dibber/pkg/yaml11"
 )
 
@@ -41,7 +40,7 @@ func Merge(elements []Source, distro string) (Map, error) {
 	merged, owner := Map{}, map[string]string{}
 	for _, e := range elements {
 		file := filepath.Join(e.Dir, "svc-map")
-		data, err := readRegular(file)
+		data, err := element.ReadFile(file, maxFileBytes)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -152,26 +151,4 @@ func scalar(name string) string {
 		return name
 	}
 	return "'" + name + "'"
-}
-
-// readRegular reads a regular file of bounded size. A pipe in its place is
-// refused before it is opened, as opening could wait for ever.
-func readRegular(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
-	if err == nil && len(data) > maxFileBytes {
-		err = fmt.Errorf("%s is larger than %d bytes", path, maxFileBytes)
-	}
-	return data, err
 }
