@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,7 +15,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/dibber-project/dibber/pkg/build"
-	"github.com/dibber-project/dibber/pkg/container"
 	"github.com/dibber-project/dibber/pkg/hook"
 )
 
@@ -84,15 +82,7 @@ func (a *app) dibReport(ctx context.Context, err error) int {
 	if errors.As(err, &failed) && failed.Status > 0 {
 		return failed.Status
 	}
-	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.ExitCode() > 0 {
-		return exit.ExitCode()
-	}
-	var machine *container.MachineError
-	if errors.As(err, &machine) {
-		return exitMachine
-	}
-	return 1
+	return exitFailed
 }
 
 func (a *app) dibBuild(ctx context.Context, o *options, args []string) error {
@@ -222,31 +212,55 @@ func (l *stampedLog) Close() error {
 // as GNU getopt does.
 func expandAbbreviations(f *pflag.FlagSet, args []string) ([]string, error) {
 	var out []string
-	for i, arg := range args {
+	for i := 0; i < len(args); i++ {
+		arg := args[i]
 		if arg == "--" {
 			return append(out, args[i:]...), nil
 		}
 		name, value, hasValue := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
-		if !strings.HasPrefix(arg, "--") || f.Lookup(name) != nil {
-			out = append(out, arg)
-			continue
+		if strings.HasPrefix(arg, "--") && f.Lookup(name) == nil {
+			full, err := complete(f, name)
+			if err != nil {
+				return nil, err
+			}
+			arg = "--" + full
+			if hasValue {
+				arg += "=" + value
+			}
 		}
-		full, err := complete(f, name)
-		if err != nil {
-			return nil, err
+		out = append(out, arg)
+		if takesNext(f, arg) && i+1 < len(args) {
+			i++
+			out = append(out, args[i]) // whatever it begins with
 		}
-		if hasValue {
-			full += "=" + value
-		}
-		out = append(out, "--"+full)
 	}
 	return out, nil
 }
 
+// takesNext tells whether the argument after arg is the value of an option.
+func takesNext(f *pflag.FlagSet, arg string) bool {
+	if name, long := strings.CutPrefix(arg, "--"); long {
+		flag := f.Lookup(name)
+		return flag != nil && flag.NoOptDefVal == ""
+	}
+	if !strings.HasPrefix(arg, "-") {
+		return false
+	}
+	for i, letter := range arg[1:] {
+		flag := f.ShorthandLookup(string(letter))
+		if flag == nil || flag.NoOptDefVal == "" {
+			return flag != nil && i == len(arg)-2
+		}
+	}
+	return false
+}
+
+// complete finds the long option that begins with name. The long names of
+// options that are short ones in diskimage-builder make nothing ambiguous.
 func complete(f *pflag.FlagSet, name string) (string, error) {
 	var found []string
 	f.VisitAll(func(flag *pflag.Flag) {
-		if strings.HasPrefix(flag.Name, name) {
+		if strings.HasPrefix(flag.Name, name) && (flag.Shorthand == "" || flag.Name == "help") {
 			found = append(found, flag.Name)
 		}
 	})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -86,10 +87,26 @@ func squashPackages(names, output string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(output, asJSON, 0o644); err != nil {
+	if err := writeForHook(output, asJSON); err != nil {
 		return err
 	}
-	return os.WriteFile(strings.TrimSuffix(output, ".json")+".tsv", list.TSV(), 0o644)
+	return writeForHook(strings.TrimSuffix(output, ".json")+".tsv", list.TSV())
+}
+
+// writeForHook writes a file. One below the target is written there, whatever
+// symbolic links the target holds.
+func writeForHook(path string, data []byte) error {
+	target := os.Getenv("DIBBER_TARGET")
+	inner, err := filepath.Rel(target, path)
+	if target == "" || err != nil || !filepath.IsLocal(inner) {
+		return os.WriteFile(path, data, 0o644)
+	}
+	root, err := os.OpenRoot(target)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return root.WriteFile(inner, data, 0o644)
 }
 
 func mergeServices(output string) error {
@@ -105,5 +122,5 @@ func mergeServices(output string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(output, m.YAML(), 0o644)
+	return writeForHook(output, m.YAML())
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -116,7 +117,7 @@ func (o *options) job(args []string, p places, bothFirmwares bool) (build.Job, e
 		ID: hex.EncodeToString(id), Time: now, Seed: seed,
 		Environ: userEnviron(), Caller: caller(), Dir: p.cwd, Program: p.program,
 		StateDir: p.containers(), CacheDir: p.cache,
-		Name: o.name, Types: o.types, From: o.from, Packages: o.packages,
+		Name: o.name, Types: unique(o.types), From: o.from, Packages: o.packages,
 		Arch:            first(o.arch, os.Getenv("ARCH"), machineArch()),
 		MkfsOptions:     o.mkfsOptions,
 		FSType:          first(os.Getenv("FS_TYPE"), "ext4"),
@@ -132,12 +133,18 @@ func (o *options) job(args []string, p places, bothFirmwares bool) (build.Job, e
 		ImageCache:      first(o.imageCache, os.Getenv("DIB_IMAGE_CACHE"), filepath.Join(home(), ".cache/image-create")),
 		TempDir:         os.Getenv("TMP_DIR"),
 		InstallType:     first(o.installType, os.Getenv("DIB_DEFAULT_INSTALLTYPE")),
-		Trace:           o.trace,
+		Trace:           o.tracing(),
 		DefaultElements: p.builtin,
 		Args:            os.Args[1:],
 	}
+	if len(j.Types) == 0 {
+		return j, &usageError{err: errors.New("-t names no output type"), hint: "choose of " + strings.Join(build.Types(), ", ")}
+	}
 	if len(j.Types) == 1 {
 		j.Name = strings.TrimSuffix(j.Name, "."+j.Types[0])
+	}
+	if j.Name == "" || strings.HasSuffix(j.Name, "/") {
+		return j, &usageError{err: fmt.Errorf("-o %q names no output", o.name), hint: "end it with a name, such as image"}
 	}
 	if !filepath.IsAbs(j.ImageCache) {
 		j.ImageCache = filepath.Join(p.cwd, j.ImageCache)
@@ -146,7 +153,7 @@ func (o *options) job(args []string, p places, bothFirmwares bool) (build.Job, e
 		return j, err
 	}
 	if text := os.Getenv("DIB_BLOCK_SIZE"); text != "" {
-		if j.BlockSize, err = strconv.ParseInt(text, 10, 64); err != nil {
+		if j.BlockSize, err = strconv.ParseInt(text, 10, 64); err != nil || j.BlockSize <= 0 {
 			return j, &usageError{err: fmt.Errorf("DIB_BLOCK_SIZE=%s is not a number of bytes", text)}
 		}
 	}
@@ -166,6 +173,29 @@ func (o *options) elements(args []string, arch string, bothFirmwares bool) []str
 		return list
 	}
 	return append([]string{"base"}, list...)
+}
+
+// unique keeps the first of equal names.
+func unique(names []string) []string {
+	var out []string
+	for _, name := range names {
+		if !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// tracing is DIB_DEBUG_TRACE, which every -x raises by one.
+func (o *options) tracing() int {
+	if o.trace == 0 {
+		return 0 // hooks see the variable as it is
+	}
+	already, err := strconv.Atoi(os.Getenv("DIB_DEBUG_TRACE"))
+	if err != nil {
+		already = 0
+	}
+	return o.trace + max(already, 0)
 }
 
 func elementsPath(builtin string) []string {
@@ -200,15 +230,15 @@ const (
 )
 
 func (o *options) sizes(j *build.Job) error {
-	image, err := number(o.imageSize, "DIB_IMAGE_SIZE")
+	image, err := number("--image-size", o.imageSize, "DIB_IMAGE_SIZE")
 	if err != nil {
 		return err
 	}
-	extra, err := number(o.extraSize, "DIB_IMAGE_EXTRA_SIZE")
+	extra, err := number("--image-extra-size", o.extraSize, "DIB_IMAGE_EXTRA_SIZE")
 	if err != nil {
 		return err
 	}
-	journal, err := number(float64(o.journalSize), "DIB_JOURNAL_SIZE")
+	journal, err := number("--mkfs-journal-size", float64(o.journalSize), "DIB_JOURNAL_SIZE")
 	if err != nil {
 		return err
 	}
@@ -225,13 +255,13 @@ func (o *options) sizes(j *build.Job) error {
 }
 
 // number takes a flag's value, else that of its environment variable.
-func number(flag float64, variable string) (float64, error) {
+func number(flag string, value float64, variable string) (float64, error) {
 	text := os.Getenv(variable)
-	if flag != 0 || text == "" {
-		if flag < 0 || flag > 1<<23 || math.IsNaN(flag) {
-			return 0, &usageError{err: fmt.Errorf("the size %g is out of range", flag)}
+	if value != 0 || text == "" {
+		if value < 0 || value > 1<<23 || math.IsNaN(value) {
+			return 0, &usageError{err: fmt.Errorf("%s %g is not a size", flag, value)}
 		}
-		return flag, nil
+		return value, nil
 	}
 	v, err := strconv.ParseFloat(text, 64)
 	if err != nil || v < 0 || v > 1<<23 || math.IsNaN(v) {

@@ -39,7 +39,9 @@ func (a *app) shell(ctx context.Context, id string, command []string) error {
 	if len(command) == 0 {
 		command = []string{"/bin/bash"}
 	}
-	err = build.Shell(ctx, d.containers(), id, command, a.stdin, a.stdout, term.IsTerminal(int(a.stdin.Fd())))
+	s := build.Streams{In: a.stdin, Out: a.stdout, Err: a.stderr}
+	s.Terminal = term.IsTerminal(int(a.stdin.Fd())) && term.IsTerminal(int(a.stdout.Fd()))
+	err = build.Shell(ctx, d.containers(), id, command, s)
 	var exit *container.ExitError
 	if errors.As(err, &exit) {
 		return statusError(exit.Status)

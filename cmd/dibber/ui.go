@@ -62,6 +62,9 @@ func newStory(w *os.File, mode string) (*story, error) {
 	return s, nil
 }
 
+// progressEvery is how often programs are told of bytes written.
+const progressEvery = 250 * time.Millisecond
+
 // heartbeat is how long plain output may say nothing.
 const heartbeat = 30 * time.Second
 
@@ -106,6 +109,10 @@ func (s *story) tell(e build.Event) {
 	defer s.mu.Unlock()
 	switch s.mode {
 	case "json":
+		if e.Kind == build.Progress && e.Done < e.Total && time.Since(s.since) < progressEvery {
+			return
+		}
+		s.since = time.Now()
 		line, err := json.Marshal(e)
 		if err == nil {
 			s.w.Write(append(line, '\n'))

@@ -1,11 +1,10 @@
 package build
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
+	"strings"
 
 	"github.com/dibber-project/dibber/pkg/bootloader"
 	"github.com/dibber-project/dibber/pkg/disk"
@@ -120,11 +119,8 @@ func encodeTable(d *layout.Disk) ([]sparse.Part, error) {
 // bootCode places GRUB's code for a BIOS on the main disk if an element asked
 // for it by grub-install.
 func (o *outputs) bootCode(d *layout.Disk, t *tree.Tree) ([]sparse.Part, error) {
-	requests, err := os.ReadFile(filepath.Join(o.w.notes, "grub-install.jsonl"))
-	if d.Image.Name != layout.MainImage || errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil || !bytes.Contains(requests, []byte(`"i386-pc"`)) {
+	requests, err := o.w.readNotes("grub-install.jsonl")
+	if err != nil || d.Image.Name != layout.MainImage || !strings.Contains(requests, `"i386-pc"`) {
 		return nil, err
 	}
 	const limit = 16 << 20

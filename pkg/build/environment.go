@@ -51,12 +51,17 @@ func environment(job *Job, set *element.Set, plan *layout.Plan, w *workspace) (*
 		JournalSize: strconv.FormatInt(job.JournalSize>>20, 10),
 		Packages:    job.Packages,
 	}
+	if job.ExtraSize > 0 {
+		seed.ImageExtraSize = strconv.FormatInt(job.ExtraSize>>20, 10)
+	}
+	if job.MaxOnlineResize > 0 {
+		seed.MaxOnlineResize = strconv.FormatInt(job.MaxOnlineResize, 10)
+	}
 	if job.ImageSize > 0 {
 		seed.ImageSize = strconv.FormatFloat(float64(job.ImageSize)/(1<<30), 'g', -1, 64)
 	}
 	env := seed.Env(job.Environ)
-	path, _ := env.Get("PATH")
-	env.Set("PATH", w.outside+":"+path)
+	env.Set("PATH", w.outside+":"+first(env, "PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"))
 	env.Set("DIBBER", job.Program)
 	env.Set("DIBBER_TARGET", w.target)
 	env.Set("DIBBER_JOURNAL", w.journal)

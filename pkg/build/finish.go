@@ -11,38 +11,66 @@ import (
 )
 
 // resolvOriginal is where the target's own resolver configuration waits while
-// hooks use the machine's.
-const resolvOriginal = "etc/resolv.conf.ORIG"
+// hooks use the machine's in its place.
+const (
+	resolv         = "etc/resolv.conf"
+	resolvOriginal = resolv + ".ORIG"
+)
 
 // lendResolver gives hooks inside the machine's name servers. What the tree had
 // is put aside, and comes back with returnResolver.
 func lendResolver(root *os.Root) error {
-	if err := root.Mkdir("etc", 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+	err := makeEtc(root)
+	if err == nil {
+		err = ignoreMissing(root.Rename(resolv, resolvOriginal))
 	}
-	if _, err := root.Lstat("etc/resolv.conf"); err == nil {
-		if err := root.Rename("etc/resolv.conf", resolvOriginal); err != nil {
-			return fmt.Errorf("putting the target's resolv.conf aside: %w", err)
+	if err == nil {
+		servers, readErr := os.ReadFile("/etc/resolv.conf")
+		if readErr != nil {
+			servers = []byte("nameserver 8.8.8.8\n")
 		}
+		err = root.WriteFile(resolv, servers, 0o644)
 	}
-	servers, err := os.ReadFile("/etc/resolv.conf")
 	if err != nil {
-		servers = []byte("nameserver 8.8.8.8\n")
+		return fmt.Errorf("cannot give hooks name servers in the target's /%s: %w", resolv, err)
 	}
-	return root.WriteFile("etc/resolv.conf", servers, 0o644)
+	return nil
 }
 
 // returnResolver ends what lendResolver began. A link, or a file that a hook
 // made immutable, is what the elements want the image to have.
 func returnResolver(root *os.Root, immutable bool) error {
-	now, err := root.Lstat("etc/resolv.conf")
-	if immutable || err == nil && now.Mode()&fs.ModeSymlink != 0 {
-		return ignoreMissing(root.Remove(resolvOriginal))
+	now, err := root.Lstat(resolv)
+	if err == nil && (immutable || now.Mode()&fs.ModeSymlink != 0) {
+		err = ignoreMissing(root.Remove(resolvOriginal))
+	} else if err = ignoreMissing(err); err == nil {
+		err = errors.Join(ignoreMissing(root.Remove(resolv)), ignoreMissing(root.Rename(resolvOriginal, resolv)))
 	}
-	if err := ignoreMissing(root.Remove("etc/resolv.conf")); err != nil {
+	if err != nil {
+		return fmt.Errorf("cannot give the target its own /%s back: %w", resolv, err)
+	}
+	return nil
+}
+
+// isImmutable tells whether a hook's last word on the flags of resolv.conf, by
+// the notes of the chattr command, was to make it immutable.
+func isImmutable(notes string) bool {
+	immutable := false
+	for line := range strings.Lines(notes) {
+		flags, file, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
+		if strings.HasSuffix(file, "/"+resolv) && strings.Contains(flags, "i") {
+			immutable = !strings.HasPrefix(flags, "-")
+		}
+	}
+	return immutable
+}
+
+// makeEtc makes /etc where there is none.
+func makeEtc(root *os.Root) error {
+	if err := root.Mkdir("etc", 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return ignoreMissing(root.Rename(resolvOriginal, "etc/resolv.conf"))
+	return nil
 }
 
 func ignoreMissing(err error) error {
@@ -54,13 +82,19 @@ func ignoreMissing(err error) error {
 
 // clean removes what no image should carry: temporary files, the text of logs.
 func clean(root *os.Root) error {
-	return errors.Join(emptyDir(root, "tmp"), truncateLogs(root), removeRootLogs(root))
+	if err := errors.Join(emptyDir(root, "tmp"), truncateLogs(root), removeRootLogs(root)); err != nil {
+		return fmt.Errorf("cannot clean the root file system: %w", err)
+	}
+	return nil
 }
 
 func emptyDir(root *os.Root, dir string) error {
+	if there, err := isPlainDir(root, dir); !there {
+		return err
+	}
 	entries, err := fs.ReadDir(root.FS(), dir)
 	if err != nil {
-		return ignoreMissing(err)
+		return err
 	}
 	for _, e := range entries {
 		if err := root.RemoveAll(path.Join(dir, e.Name())); err != nil {
@@ -68,6 +102,20 @@ func emptyDir(root *os.Root, dir string) error {
 		}
 	}
 	return nil
+}
+
+// isPlainDir tells whether dir is a directory that no symbolic link leads to:
+// what is behind a link is not what was meant to be cleaned.
+func isPlainDir(root *os.Root, dir string) (bool, error) {
+	for i := range len(dir) + 1 {
+		if i < len(dir) && dir[i] != '/' {
+			continue
+		}
+		if info, err := root.Lstat(dir[:i]); err != nil || !info.IsDir() {
+			return false, ignoreMissing(err)
+		}
+	}
+	return true, nil
 }
 
 func truncateLogs(root *os.Root) error {
@@ -91,8 +139,8 @@ func removeRootLogs(root *os.Root) error {
 
 // walkFiles visits the regular files below dir, if there is such a directory.
 func walkFiles(root *os.Root, dir string, visit func(name string) error) error {
-	if info, err := root.Lstat(dir); err != nil || !info.IsDir() {
-		return ignoreMissing(err)
+	if there, err := isPlainDir(root, dir); !there {
+		return err
 	}
 	return fs.WalkDir(root.FS(), dir, func(name string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
@@ -126,13 +174,17 @@ func writeFstab(root *os.Root, text string) error {
 	if text == "" {
 		return nil
 	}
-	if err := root.Mkdir("etc", 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+	err := makeEtc(root)
+	if err == nil {
+		err = ignoreMissing(root.Remove("etc/fstab"))
 	}
-	if err := ignoreMissing(root.Remove("etc/fstab")); err != nil {
-		return err
+	if err == nil {
+		err = root.WriteFile("etc/fstab", []byte(text), 0o644)
 	}
-	return root.WriteFile("etc/fstab", []byte(text), 0o644)
+	if err != nil {
+		return fmt.Errorf("cannot write the target's /etc/fstab: %w", err)
+	}
+	return nil
 }
 
 // makeMountPoints makes the directories that file systems are mounted on.
@@ -142,7 +194,7 @@ func makeMountPoints(root *os.Root, points []string) error {
 			continue
 		}
 		if err := root.MkdirAll(path.Clean(p)[1:], 0o755); err != nil {
-			return fmt.Errorf("making the mount point %s: %w", p, err)
+			return fmt.Errorf("cannot make the target's mount point %s: %w", p, err)
 		}
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 
 // image assembles the OCI image: the base's layers as they are, then one of what
 // the build changed; a single one when there is no base or squashing is wanted.
-func (o *outputs) image(t *tree.Tree) (*oci.Image, error) {
+func (o *outputs) image(ctx context.Context, t *tree.Tree) (*oci.Image, error) {
 	begun := time.Now()
 	const step = "assembling the OCI image"
 	o.tell(Event{Kind: StepStarted, Step: step})
@@ -26,7 +27,7 @@ func (o *outputs) image(t *tree.Tree) (*oci.Image, error) {
 	if base != nil && o.job.Squash {
 		base = nil
 	}
-	if err := o.writeLayer(layer, t, base != nil); err != nil {
+	if err := o.writeLayer(ctx, layer, t, base != nil); err != nil {
 		return nil, fmt.Errorf("writing the layer: %w", err)
 	}
 	config := oci.Config{
@@ -55,28 +56,42 @@ func (o *outputs) image(t *tree.Tree) (*oci.Image, error) {
 }
 
 // writeLayer writes what is new as an uncompressed layer tar.
-func (o *outputs) writeLayer(path string, t *tree.Tree, onBase bool) error {
+func (o *outputs) writeLayer(ctx context.Context, path string, t *tree.Tree, onBase bool) error {
 	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}
 	if onBase {
-		err = o.root.WriteDiff(f)
+		err = o.root.WriteDiff(until{ctx, f})
 	} else {
-		err = tarfile.Write(f, t, tarfile.Options{})
+		err = tarfile.Write(until{ctx, f}, t, tarfile.Options{})
 	}
 	return errors.Join(err, f.Close())
 }
 
+// imageName makes of an output's name one that docker and podman take.
+func imageName(name string) string {
+	joined := regexp.MustCompile(`[^a-z0-9]+`).ReplaceAllStringFunc(strings.ToLower(name), func(between string) string {
+		if between == "." || between == "_" {
+			return between
+		}
+		return "-"
+	})
+	if joined = strings.Trim(joined, "-._"); joined == "" {
+		return "image"
+	}
+	return joined
+}
+
 // writeImage saves the image in one of the OCI forms.
 func (o *outputs) writeImage(ctx context.Context, kind string, image *oci.Image) error {
-	tag := strings.ToLower(filepath.Base(o.job.Name)) + ":latest"
+	tag := imageName(filepath.Base(o.job.Name)) + ":latest"
 	if kind != "oci" {
 		return o.writeFile(ctx, kind, "", func(f *artifact.File) error {
 			if kind == "docker-archive" {
-				return image.WriteDockerArchive(f, tag)
+				return image.WriteDockerArchive(until{ctx, f}, tag)
 			}
-			return image.WriteOCIArchive(f, tag)
+			return image.WriteOCIArchive(until{ctx, f}, tag)
 		})
 	}
 	path := o.path(kind, "")

@@ -17,14 +17,14 @@ type Job struct {
 
 	Environ  []string // the caller's environment
 	Caller   environ.Caller
-	Dir      string // the caller's working directory
+	Dir      string // the caller's working directory, and this process's
 	StateDir string // working containers live here
 	CacheDir string // base images and unpacked elements live here
 	Program  string // path of this binary, for hooks that call it
 	Log      io.Writer
 
 	Name         string   // of the outputs without extension, a path
-	Types        []string // outputs wanted; see Types
+	Types        []string // outputs wanted, at least one; see Types
 	Elements     []string // as the user listed them, base and block device included
 	ElementsPath []string // folders, the first wins
 	From         string   // base image; "": an element makes the root file system

@@ -33,12 +33,22 @@ func (o *outputs) keep() error {
 	if err := os.WriteFile(filepath.Join(o.w.place.Dir(), roomFile), text, 0o600); err != nil {
 		return err
 	}
-	return errors.Join(o.root.Unmount(), o.w.place.Keep(), o.w.store.Close())
+	if err := o.root.Unmount(); err != nil {
+		return err
+	}
+	return o.w.place.Keep()
+}
+
+// Streams are what a command of Shell reads and writes.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+	Terminal bool // In and Out are one, and the command gets one too
 }
 
 // Shell runs a command in the container that a failed build kept, with the
 // environment and the volumes of its inside phases.
-func Shell(ctx context.Context, stateDir, id string, command []string, in io.Reader, out io.Writer, terminal bool) error {
+func Shell(ctx context.Context, stateDir, id string, command []string, s Streams) error {
 	store, err := container.OpenStore(stateDir)
 	if err != nil {
 		return err
@@ -53,7 +63,7 @@ func Shell(ctx context.Context, stateDir, id string, command []string, in io.Rea
 		err = json.Unmarshal(text, &r)
 	}
 	if err == nil {
-		err = root.Run(ctx, container.Command{Args: command, Env: r.Env, Dir: "/", Stdin: in, Output: out, Terminal: terminal}, r.Volumes)
+		err = root.Run(ctx, container.Command{Args: command, Env: r.Env, Dir: "/", Stdin: s.In, Output: s.Out, Errors: s.Err, Terminal: s.Terminal}, r.Volumes)
 	}
 	return errors.Join(err, root.Unmount(), place.Keep(), store.Close())
 }

@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,7 +14,6 @@ import (
 	"github.com/dibber-project/dibber/pkg/artifact"
 	"github.com/dibber-project/dibber/pkg/format"
 	"github.com/dibber-project/dibber/pkg/oci"
-	"github.com/dibber-project/dibber/pkg/sparse"
 	"github.com/dibber-project/dibber/pkg/tree"
 	"github.com/dibber-project/dibber/pkg/tree/tarfile"
 )
@@ -48,11 +48,12 @@ func IsDisk(name string) bool { return slices.Contains(format.Known(), name) }
 // outputs writes what is wanted of a finished root file system.
 type outputs struct {
 	*rootfs
-	base *base
-	made []Output
+	base  *base
+	umask int // for outputs
+	made  []Output
 }
 
-// write makes every wanted output, disks last.
+// write makes every wanted output.
 func (o *outputs) write(ctx context.Context) error {
 	t, err := tree.OpenDir(o.root.Root(), tree.DirOptions{})
 	if err != nil {
@@ -71,23 +72,36 @@ func (o *outputs) write(ctx context.Context) error {
 			}
 			err = o.writeDisks(ctx, kind, disks)
 		case kind == "tar":
-			err = o.writeFile(ctx, kind, "", func(f *artifact.File) error { return writeTar(f, t) })
+			err = o.writeFile(ctx, kind, "", func(f *artifact.File) error { return writeTar(until{ctx, f}, t) })
 		default:
 			if image == nil {
-				if image, err = o.image(t); err != nil {
+				if image, err = o.image(ctx, t); err != nil {
 					return err
 				}
 			}
 			err = o.writeImage(ctx, kind, image)
 		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		if err != nil {
 			return fmt.Errorf("cannot write the %s output: %w", kind, err)
 		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
 	}
 	return nil
+}
+
+// until is a writer that refuses once ctx has ended.
+type until struct {
+	ctx context.Context
+	io.Writer
+}
+
+func (u until) Write(p []byte) (int, error) {
+	if err := u.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return u.Writer.Write(p)
 }
 
 // writeTar writes the tree as diskimage-builder's tar output: entries begin with
@@ -96,13 +110,17 @@ func writeTar(w io.Writer, t *tree.Tree) error {
 	return tarfile.Write(w, t, tarfile.Options{Prefix: "./", Exclude: []string{"/sys", "/proc"}})
 }
 
-// path names an output; suffix tells several disks apart.
+// name is an output's path as the user began it; suffix tells several disks apart.
+func (o *outputs) name(kind, suffix string) string {
+	return o.job.Name + suffix + extensions()[kind]
+}
+
+// path is an output's absolute path.
 func (o *outputs) path(kind, suffix string) string {
-	p := o.job.Name + suffix + extensions()[kind]
-	if !filepath.IsAbs(p) {
-		p = filepath.Join(o.job.Dir, p)
+	if name := o.name(kind, suffix); filepath.IsAbs(name) {
+		return name
 	}
-	return p
+	return filepath.Join(o.job.Dir, o.name(kind, suffix))
 }
 
 // writeFile makes one output file, whole or not at all.
@@ -111,34 +129,41 @@ func (o *outputs) writeFile(ctx context.Context, kind, suffix string, fill func(
 	step := "writing " + filepath.Base(path)
 	begun := time.Now()
 	o.tell(Event{Kind: StepStarted, Step: step})
-	if err := o.makeRoom(path); err != nil {
-		return err
-	}
 	f, err := artifact.Create(path)
 	if err != nil {
 		return err
 	}
+	defer f.Discard()
 	if err := fill(f); err != nil {
-		f.Discard()
+		return err
+	}
+	if err := o.makeRoom(path); err != nil {
 		return err
 	}
 	if err := f.Commit(); err != nil {
 		return err
 	}
-	if err := artifact.Checksums(ctx, path, o.job.Checksums); err != nil {
-		return err
+	if len(o.job.Checksums) > 0 {
+		if err := artifact.Checksums(ctx, o.name(kind, suffix), o.job.Checksums); err != nil {
+			return err
+		}
 	}
 	o.tell(Event{Kind: StepEnded, Step: step, Took: time.Since(begun)})
 	return o.record(kind, path, "")
 }
 
-// makeRoom puts an older output aside where diskimage-builder would.
+// makeRoom puts an older output aside where diskimage-builder would. An output
+// that is replaced loses its checksums first, which are not those of the new one.
 func (o *outputs) makeRoom(path string) error {
-	if !o.job.KeepOld {
-		return nil
+	if o.job.KeepOld {
+		_, err := artifact.Preserve(path, o.job.Time)
+		return err
 	}
-	_, err := artifact.Preserve(path, o.job.Time)
-	return err
+	var errs []error
+	for _, kind := range artifact.Kinds() {
+		errs = append(errs, ignoreMissing(os.Remove(path+"."+string(kind))))
+	}
+	return errors.Join(errs...)
 }
 
 // record notes an output with the space it takes.
@@ -162,7 +187,7 @@ func (o *outputs) record(kind, path, digest string) error {
 func (o *outputs) writeDisks(ctx context.Context, kind string, disks []diskView) error {
 	for _, d := range disks {
 		err := o.writeFile(ctx, kind, d.suffix, func(f *artifact.File) error {
-			return o.writeDisk(ctx, kind, f, d.bytes)
+			return o.writeDisk(ctx, kind, f, d)
 		})
 		if err != nil {
 			return err
@@ -171,13 +196,13 @@ func (o *outputs) writeDisks(ctx context.Context, kind string, disks []diskView)
 	return nil
 }
 
-func (o *outputs) writeDisk(ctx context.Context, kind string, f *artifact.File, view sparse.Image) error {
-	step := "writing " + filepath.Base(o.path(kind, ""))
+func (o *outputs) writeDisk(ctx context.Context, kind string, f *artifact.File, d diskView) error {
+	step := "writing " + filepath.Base(o.path(kind, d.suffix))
 	options := o.job.formatOptions()
 	options.Progress = func(done, total int64) {
 		o.tell(Event{Kind: Progress, Step: step, Done: done, Total: total})
 	}
-	return format.Write(ctx, kind, f, view, options)
+	return format.Write(ctx, kind, f, d.bytes, options)
 }
 
 func (j *Job) formatOptions() format.Options {

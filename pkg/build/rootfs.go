@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -162,9 +161,9 @@ func (r *rootfs) installPackages(ctx context.Context) error {
 	begun := time.Now()
 	step := "installing " + strings.Join(r.job.Packages, " ")
 	r.tell(Event{Kind: StepStarted, Step: step})
-	args := append([]string{"install-packages"}, r.job.Packages...)
-	err := insideShell{r.root, r.w}.Run(ctx, hook.Command{Args: args, Env: r.env.Inside(), Dir: "/", Output: r.job.Log})
-	if err != nil {
+	run := hook.Runner{Shell: insideShell{r.root, r.w}}
+	p := hook.Phase{Name: "install", Env: r.env.Inside(), WorkDir: "/", Output: r.job.Log}
+	if err := run.RunCommand(ctx, p, append([]string{"install-packages"}, r.job.Packages...)...); err != nil {
 		return fmt.Errorf("cannot install the packages of -p (%s): %w", strings.Join(r.job.Packages, ","), err)
 	}
 	r.tell(Event{Kind: StepEnded, Step: step, Took: time.Since(begun)})
@@ -216,9 +215,9 @@ func (r *rootfs) fixSize() error {
 }
 
 func (r *rootfs) giveResolverBack(root *os.Root) error {
-	notes, err := os.ReadFile(filepath.Join(r.w.notes, "chattr.tsv"))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	notes, err := r.w.readNotes("chattr.tsv")
+	if err != nil {
 		return err
 	}
-	return returnResolver(root, strings.Contains(string(notes), "/etc/resolv.conf"))
+	return returnResolver(root, isImmutable(notes))
 }

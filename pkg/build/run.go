@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dibber-project/dibber/pkg/element"
 	"github.com/dibber-project/dibber/pkg/format"
 	"github.com/dibber-project/dibber/pkg/hook"
@@ -21,17 +23,19 @@ type FailedError struct {
 	Hook *hook.FailedError
 	Kept string // names the kept container for Shell; "" when none is
 	Log  string // set by who knows it
+
+	err error // what it was run for, and Hook
 }
 
-func (e *FailedError) Error() string { return e.Hook.Error() }
-func (e *FailedError) Unwrap() error { return e.Hook }
+func (e *FailedError) Error() string { return e.err.Error() }
+func (e *FailedError) Unwrap() error { return e.err }
 
 // Tail is the last that the hook printed.
 func (e *FailedError) Tail() []string { return e.Hook.Tail }
 
 // Run builds what the job asks for. It must be called in the namespaces of
-// container.Enter. An error leaves nothing under the outputs' names; a failed
-// hook's container is kept if the job wants that.
+// container.Enter. Whatever happens, no output is there in part; a failed hook's
+// container is kept if the job wants that.
 func Run(ctx context.Context, job Job, observe func(Event)) (*Result, error) {
 	begun := time.Now()
 	if err := errors.Join(checkTypes(job.Types), checkFormats(&job)); err != nil {
@@ -56,7 +60,9 @@ func Run(ctx context.Context, job Job, observe func(Event)) (*Result, error) {
 	for _, warning := range plan.Warnings {
 		tell(observe, Event{Kind: Warning, Message: warning})
 	}
-	w, err := openWorkspace(&job, job.TempDir)
+	caller := unix.Umask(usualUmask)
+	defer unix.Umask(caller)
+	w, err := openWorkspace(&job)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +71,7 @@ func Run(ctx context.Context, job Job, observe func(Event)) (*Result, error) {
 		tell(observe, Event{Kind: Warning, Message: "this file system allows no overlay in a user namespace: containers are plain copies, which is slow"})
 	}
 	r := &rootfs{job: &job, set: set, plan: plan, w: w, observe: observe}
-	o := &outputs{rootfs: r, base: base}
+	o := &outputs{rootfs: r, base: base, umask: caller}
 	err = o.run(ctx)
 	if err = o.finish(err); err != nil {
 		return nil, err
@@ -73,9 +79,13 @@ func Run(ctx context.Context, job Job, observe func(Event)) (*Result, error) {
 	return &Result{Outputs: o.made, Base: base.record(), Elements: set.Names(), Took: time.Since(begun)}, nil
 }
 
+// usualUmask is for what hooks make, whatever the caller's is: the same build
+// gives the same modes. Outputs are made with the caller's.
+const usualUmask = 0o022
+
 // run makes the root file system and writes what is wanted of it.
 func (o *outputs) run(ctx context.Context) error {
-	go o.w.store.Sweep() // what earlier builds could not clean up; nothing here waits for it
+	o.w.sweep()
 	var err error
 	if o.env, err = environment(o.job, o.set, o.plan, o.w); err != nil {
 		return err
@@ -86,6 +96,7 @@ func (o *outputs) run(ctx context.Context) error {
 	if err := o.make(ctx); err != nil {
 		return err
 	}
+	unix.Umask(o.umask)
 	return o.write(ctx)
 }
 
@@ -93,21 +104,37 @@ func (o *outputs) run(ctx context.Context) error {
 func (o *outputs) finish(err error) error {
 	var failed *hook.FailedError
 	if errors.As(err, &failed) {
-		err = &FailedError{Hook: failed}
+		report := &FailedError{Hook: failed, err: err}
+		err = report
 		if o.job.KeepOnFailure {
-			if keepErr := o.keep(); keepErr != nil {
-				return errors.Join(err, keepErr)
+			keepErr := o.keep()
+			if keepErr == nil {
+				report.Kept = o.job.ID
+				o.awaitSweep()
+				return errors.Join(err, o.w.store.Close())
 			}
-			return &FailedError{Hook: failed, Kept: o.job.ID}
+			err = errors.Join(err, keepErr)
 		}
 	}
 	if o.root != nil {
 		err = errors.Join(err, o.root.Remove())
 	}
+	o.awaitSweep()
 	return errors.Join(err, o.w.close())
 }
 
+// awaitSweep waits for the end of sweeping. Failing at it is no failure of this
+// build.
+func (o *outputs) awaitSweep() {
+	if err := o.w.awaitSweep(); err != nil {
+		o.tell(Event{Kind: Warning, Message: "what an earlier build left behind stays there: " + err.Error()})
+	}
+}
+
 func checkTypes(types []string) error {
+	if len(types) == 0 {
+		return errors.New("no output type is asked for")
+	}
 	for _, name := range types {
 		if !slices.Contains(Types(), name) {
 			return unknownType(name)
@@ -165,6 +192,8 @@ func findBase(ctx context.Context, job *Job, observe func(Event)) (*base, error)
 		if ref, err = namedBase(job); ref == "" || err != nil {
 			return nil, err
 		}
+	} else if _, err := resolve(job, &base{}); err != nil {
+		return nil, err // before anything is fetched
 	}
 	begun := time.Now()
 	step := "fetching " + ref

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/dibber-project/dibber/pkg/container"
@@ -66,8 +67,9 @@ func (s outsideShell) Run(ctx context.Context, c hook.Command) error {
 }
 
 // readJournal reads the binds that outside hooks made below the target: lines of
-// bind, source, path in the target and rw or ro, separated by tabs. Binds over
-// kernel directories end with the phase that made them.
+// bind, source, path in the target and rw or ro, separated by tabs. Of two over
+// the same path the later one covers the other. Binds over kernel directories
+// end with the phase that made them.
 func readJournal(path string) ([]container.Volume, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -77,17 +79,28 @@ func readJournal(path string) ([]container.Volume, error) {
 	var binds []container.Volume
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
-		fields := strings.Split(lines.Text(), "\t")
-		if len(fields) != 4 || fields[0] != "bind" {
-			return nil, fmt.Errorf("internal error: the bind journal holds %q", lines.Text())
+		bind, err := parseBind(lines.Text())
+		if err != nil {
+			return nil, err
 		}
-		target := filepath.Clean("/" + fields[2])
-		if isKernelDir(target) {
+		if isKernelDir(bind.Target) {
 			continue
 		}
-		binds = append(binds, container.Volume{Source: fields[1], Target: target, ReadOnly: fields[3] == "ro"})
+		binds = slices.DeleteFunc(binds, func(b container.Volume) bool { return b.Target == bind.Target })
+		binds = append(binds, bind)
 	}
-	return binds, lines.Err()
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("reading the journal of binds: %w", err)
+	}
+	return binds, nil
+}
+
+func parseBind(line string) (container.Volume, error) {
+	fields := strings.Split(line, "\t")
+	if len(fields) != 4 || fields[0] != "bind" || !filepath.IsAbs(fields[1]) || !filepath.IsAbs(fields[2]) || fields[3] != "rw" && fields[3] != "ro" {
+		return container.Volume{}, fmt.Errorf("internal error: the journal of binds holds %q", line)
+	}
+	return container.Volume{Source: fields[1], Target: filepath.Clean(fields[2]), ReadOnly: fields[3] == "ro"}, nil
 }
 
 func isKernelDir(path string) bool {

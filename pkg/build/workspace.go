@@ -3,8 +3,12 @@ package build
 import (
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dibber-project/dibber/pkg/container"
 	"github.com/dibber-project/dibber/pkg/hook"
@@ -16,6 +20,8 @@ import (
 type workspace struct {
 	store *container.Store
 	place *container.Build
+	swept chan error // outcome of sweep; nil: it does not go on
+	made  []string   // directories to remove in the end, besides the place's own
 
 	build   string // TMP_BUILD_DIR
 	image   string // TMP_IMAGE_DIR
@@ -30,7 +36,7 @@ type workspace struct {
 
 // openWorkspace claims a place in the store and makes the directories. Some
 // hooks cut names at a dot, hence the form dib_build.XXXX.
-func openWorkspace(job *Job, tempDir string) (*workspace, error) {
+func openWorkspace(job *Job) (*workspace, error) {
 	store, err := container.OpenStore(job.StateDir)
 	if err != nil {
 		return nil, err
@@ -40,8 +46,12 @@ func openWorkspace(job *Job, tempDir string) (*workspace, error) {
 		return nil, errors.Join(err, store.Close())
 	}
 	w := &workspace{store: store, place: place}
-	if tempDir == "" {
+	tempDir := job.TempDir
+	switch {
+	case tempDir == "":
 		tempDir = place.Dir()
+	case !filepath.IsAbs(tempDir):
+		tempDir = filepath.Join(job.Dir, tempDir)
 	}
 	w.build = filepath.Join(tempDir, "dib_build."+job.ID)
 	w.image = filepath.Join(tempDir, "dib_image."+job.ID)
@@ -60,10 +70,13 @@ func openWorkspace(job *Job, tempDir string) (*workspace, error) {
 }
 
 func (w *workspace) fill() error {
-	if err := errors.Join(w.place.Note(w.build), w.place.Note(w.image)); err != nil {
-		return err
+	for _, dir := range []string{w.build, w.image} { // perhaps in a /tmp that others use
+		if err := errors.Join(w.place.Note(dir), os.Mkdir(dir, 0o755)); err != nil {
+			return fmt.Errorf("cannot make the build directory: %w", err)
+		}
+		w.made = append(w.made, dir)
 	}
-	for _, dir := range []string{w.build, w.image, w.hooks, w.target, w.outside, filepath.Join(w.inside, "bin"), w.notes, w.lib} {
+	for _, dir := range []string{w.hooks, w.target, w.outside, filepath.Join(w.inside, "bin"), w.notes, w.lib} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("cannot make the build directory: %w", err)
 		}
@@ -77,7 +90,61 @@ func (w *workspace) fill() error {
 	return hook.Install(w.lib)
 }
 
-// close removes everything; a kept container's place stays for `dibber shell`.
+// maxNotes bounds what is read of a file that hooks write: notes are short.
+const maxNotes = 1 << 20
+
+// readNotes reads what commands inside noted in a file, "" if there is none.
+// Hooks can put anything in its place.
+func (w *workspace) readNotes(name string) (string, error) {
+	dir, err := os.OpenRoot(w.notes)
+	if err != nil {
+		return "", err
+	}
+	defer dir.Close()
+	f, err := dir.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("cannot read the notes of hooks: %w", err)
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return "", errors.Join(fmt.Errorf("cannot read the notes of hooks: %s is no file any more", name), err)
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxNotes+1))
+	if err == nil && len(text) > maxNotes {
+		err = fmt.Errorf("%s has more than %d bytes", name, maxNotes)
+	}
+	if err != nil {
+		return "", fmt.Errorf("cannot read the notes of hooks: %w", err)
+	}
+	return string(text), nil
+}
+
+// close removes everything.
 func (w *workspace) close() error {
-	return errors.Join(os.RemoveAll(w.build), os.RemoveAll(w.image), w.place.Close(), w.store.Close())
+	var errs []error
+	for _, dir := range w.made {
+		errs = append(errs, os.RemoveAll(dir))
+	}
+	return errors.Join(errors.Join(errs...), w.place.Close(), w.store.Close())
+}
+
+// sweep begins to remove what earlier builds could not clean up; nothing waits
+// for it before the end.
+func (w *workspace) sweep() {
+	w.swept = make(chan error, 1)
+	go func() { w.swept <- w.store.Sweep() }()
+}
+
+// awaitSweep gives the outcome of sweep, without which the store must not be
+// closed.
+func (w *workspace) awaitSweep() error {
+	if w.swept == nil {
+		return nil
+	}
+	err := <-w.swept
+	w.swept = nil
+	return err
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -189,12 +190,18 @@ func bind(v Volume) specs.Mount {
 	return specs.Mount{Type: "bind", Source: v.Source, Destination: v.Target, Options: []string{"rbind", "private", mode}}
 }
 
+// exitError tells the status of a command as a shell does: 128 and the signal
+// for one that was killed.
 func exitError(command string, err error) error {
 	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.ExitCode() > 0 {
-		return &ExitError{Command: command, Status: exit.ExitCode()}
+	if !errors.As(err, &exit) {
+		return err
 	}
-	return err
+	status := exit.ExitCode()
+	if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		status = 128 + int(ws.Signal())
+	}
+	return &ExitError{Command: command, Status: status}
 }
 
 // makeMountPoints makes what the volumes are bound over, never through a

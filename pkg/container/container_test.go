@@ -24,7 +24,41 @@ func TestMain(m *testing.M) {
 	case !inside:
 		os.Exit(status)
 	}
-	os.Exit(m.Run())
+	status, err = runAll(m)
+	if err != nil {
+		fmt.Println(err)
+		status = 1
+	}
+	os.Exit(status)
+}
+
+// runAll runs the tests beside a store that stays: the library keeps for good
+// what the configuration of the first store says.
+func runAll(m *testing.M) (status int, err error) {
+	if os.Getenv("DIBBER_TEST_SLEEPER") != "" {
+		return m.Run(), nil // it will be killed, and needs no store
+	}
+	dir, err := os.MkdirTemp("", "")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	store, err := OpenStore(dir)
+	if err != nil {
+		return 0, err
+	}
+	b, err := store.NewBuild("first")
+	if err != nil {
+		return 0, err
+	}
+	c, err := b.New(context.Background(), "")
+	if err != nil {
+		return 0, err
+	}
+	if err := errors.Join(c.Remove(), b.Close(), store.Close()); err != nil {
+		return 0, err
+	}
+	return m.Run(), nil
 }
 
 // newContainer makes a container whose /usr is the machine's.

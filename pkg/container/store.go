@@ -67,7 +67,7 @@ func open(dir, driver string) (storage.Store, error) {
 // they would read is written here.
 func (s *Store) configure() error {
 	conf := filepath.Join(s.dir, "conf")
-	for _, dir := range []string{"registries.conf.d", "bin"} {
+	for _, dir := range []string{"registries.conf.d", "bin", "run"} {
 		if err := os.MkdirAll(filepath.Join(conf, dir), 0o700); err != nil {
 			return err
 		}
@@ -93,6 +93,7 @@ func (s *Store) configure() error {
 		SystemRegistriesConfPath:    filepath.Join(conf, "registries.conf"),
 		SystemRegistriesConfDirPath: filepath.Join(conf, "registries.conf.d"),
 	}
+	os.Setenv("XDG_RUNTIME_DIR", filepath.Join(conf, "run")) // without one, directories in /tmp stay
 	os.Setenv("CONTAINERS_CONF", filepath.Join(conf, "containers.conf"))
 	os.Setenv("CONTAINERS_STORAGE_CONF", filepath.Join(conf, "storage.conf"))
 	return nil

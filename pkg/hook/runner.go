@@ -89,6 +89,14 @@ func (r *Runner) Run(ctx context.Context, p Phase) error {
 	return outcome(ctx, p.Name, err, watch, out)
 }
 
+// RunCommand runs a command, as if it were a hook of the phase: an end with a
+// status other than 0 gives a *[FailedError] with its last lines. No event is sent.
+func (r *Runner) RunCommand(ctx context.Context, p Phase, args ...string) error {
+	out := &tail{output: p.Output}
+	err := r.Shell.Run(ctx, Command{Args: args, Env: p.Env, Dir: p.WorkDir, Output: out})
+	return outcome(ctx, p.Name, err, &watcher{failed: args[0]}, out)
+}
+
 // outcome makes of the shell's error what the caller should know.
 func outcome(ctx context.Context, phase string, err error, watch *watcher, out *tail) error {
 	status := 0

@@ -1,0 +1,76 @@
+package build
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/dibber-project/dibber/pkg/container"
+)
+
+// stored gives a job with a store of its own, in the namespaces of a build.
+func stored(t *testing.T) *Job {
+	t.Helper()
+	if !namespaced {
+		t.Skip("working containers do not run here")
+	}
+	t.Setenv("TMPDIR", os.TempDir()) // builds change it
+	return &Job{ID: "abcd", Dir: t.TempDir(), StateDir: t.TempDir()}
+}
+
+func TestTheBuildDirectoriesAreWhereTheUserWantsThem(t *testing.T) {
+	for name, c := range map[string]struct{ temp, want string }{
+		"with the containers": {"", "builds/abcd"},
+		"relative":            {"my tmp", "my tmp"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			job := stored(t)
+			grow(t, job.Dir, map[string]string{"my tmp": "dir", "my": "dir"})
+			job.TempDir = c.temp
+			top := job.StateDir
+			if c.temp != "" {
+				top = job.Dir
+			}
+			w, err := openWorkspace(job)
+			must(t, err)
+			for _, dir := range []string{"dib_build.abcd/hooks", "dib_build.abcd/mnt", "dib_image.abcd"} {
+				if info, err := os.Stat(filepath.Join(top, c.want, dir)); err != nil || !info.IsDir() {
+					t.Errorf("%s: %v", dir, err)
+				}
+			}
+			w.sweep()
+			must(t, w.awaitSweep())
+			must(t, w.close())
+			expect(t, job.Dir, map[string]string{"my tmp": "dir", "my": "dir"})
+			expect(t, filepath.Join(job.StateDir, "builds"), nil)
+		})
+	}
+}
+
+func TestAWorkspaceThatCannotBeMadeLeavesNothing(t *testing.T) {
+	job := stored(t)
+	job.TempDir = "not there"
+	if _, err := openWorkspace(job); err == nil {
+		t.Error("a directory that is not there was made")
+	}
+	grow(t, job.Dir, map[string]string{"dib_image.abcd/in": "file x"})
+	job.TempDir = job.Dir // where a name is taken
+	if _, err := openWorkspace(job); err == nil {
+		t.Error("a directory that somebody else made was taken over")
+	}
+	expect(t, job.Dir, map[string]string{"dib_image.abcd/in": "file x"})
+	expect(t, filepath.Join(job.StateDir, "builds"), nil)
+}
+
+func TestADeadBuildsDirectoriesGoWithItsContainer(t *testing.T) {
+	job := stored(t)
+	job.TempDir = job.Dir
+	w, err := openWorkspace(job)
+	must(t, err)
+	must(t, w.place.Keep()) // so that another may claim it
+	store, err := container.OpenStore(job.StateDir)
+	must(t, err)
+	must(t, store.Clean())
+	expect(t, job.Dir, nil)
+	must(t, store.Close())
+}
