@@ -1,3 +1,5 @@
+//go:build containers_image_openpgp
+
 // Command dibber builds machine images from diskimage-builder elements, without
 // root. Under the name disk-image-create it answers as that command does.
 package main

@@ -1,4 +1,4 @@
-//go:build !cgo
+//go:build !cgo && containers_image_openpgp
 
 package main
 

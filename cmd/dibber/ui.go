@@ -1,3 +1,5 @@
+//go:build containers_image_openpgp
+
 package main
 
 // Every word that the user sees is written here or handed to what is here.
