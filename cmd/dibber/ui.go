@@ -187,7 +187,18 @@ func (s *story) done(format string, args ...any) {
 
 func (s *story) draw() {
 	text := fmt.Sprintf("  %s  %s", s.live, seconds(time.Since(s.since)))
-	fmt.Fprintf(s.w, "\r\x1b[K%.*s", 110, text)
+	fmt.Fprintf(s.w, "\r\x1b[K%.*s", s.columns()-1, text)
+}
+
+// columns is how wide the terminal is at this moment: a longer line could not be
+// wiped.
+func (s *story) columns() int {
+	if f, ok := s.w.(*os.File); ok {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 1 {
+			return width
+		}
+	}
+	return 80
 }
 
 func (s *story) wipe() {

@@ -36,13 +36,17 @@ func (o *outputs) disks(t *tree.Tree) ([]diskView, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cannot lay out the disk: %w", err)
 		}
-		suffix := ""
-		if image.Name != layout.MainImage {
-			suffix = "-" + image.Name
-		}
-		views = append(views, diskView{suffix, view})
+		views = append(views, diskView{diskSuffix(image), view})
 	}
 	return views, nil
+}
+
+// diskSuffix tells the outputs of several disks apart.
+func diskSuffix(image *layout.Image) string {
+	if image.Name == layout.MainImage {
+		return ""
+	}
+	return "-" + image.Name
 }
 
 // layOut fixes sizes and addresses, then plans table, volumes and boot code.

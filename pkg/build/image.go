@@ -100,7 +100,7 @@ func (o *outputs) writeImage(ctx context.Context, kind string, image *oci.Image)
 	begun := time.Now()
 	step := "writing " + filepath.Base(path)
 	o.tell(Event{Kind: StepStarted, Step: step})
-	dir, err := artifact.CreateDir(path, "oci-layout")
+	dir, err := artifact.CreateDir(path, layoutMarker)
 	if err != nil {
 		return err
 	}

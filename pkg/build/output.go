@@ -55,6 +55,44 @@ type outputs struct {
 	made  []Output
 }
 
+// tryPlaces begins every output and discards it, so that a name that cannot be
+// had is known before the work and not after it.
+func (o *outputs) tryPlaces() error {
+	for _, kind := range o.job.Types {
+		suffixes := []string{""}
+		if IsDisk(kind) {
+			suffixes = nil
+			for _, image := range o.plan.Images {
+				suffixes = append(suffixes, diskSuffix(image))
+			}
+		}
+		for _, suffix := range suffixes {
+			if err := tryPlace(kind, o.path(kind, suffix)); err != nil {
+				return fmt.Errorf("cannot write the %s output: %w", kind, err)
+			}
+		}
+	}
+	return nil
+}
+
+func tryPlace(kind, path string) error {
+	if kind == "oci" {
+		dir, err := artifact.CreateDir(path, layoutMarker)
+		if err == nil {
+			dir.Discard()
+		}
+		return err
+	}
+	file, err := artifact.Create(path)
+	if err == nil {
+		file.Discard()
+	}
+	return err
+}
+
+// layoutMarker is a file by which an OCI image layout is known.
+const layoutMarker = "oci-layout"
+
 // write makes every wanted output.
 func (o *outputs) write(ctx context.Context) error {
 	t, err := tree.OpenDir(o.root.Root(), tree.DirOptions{})

@@ -62,6 +62,11 @@ func Run(ctx context.Context, job Job, observe func(Event)) (*Result, error) {
 	for _, warning := range plan.Warnings {
 		tell(observe, Event{Kind: Warning, Message: warning})
 	}
+	o := &outputs{base: base}
+	o.rootfs = &rootfs{job: &job, set: set, plan: plan, observe: observe}
+	if err := o.tryPlaces(); err != nil {
+		return nil, err
+	}
 	caller := unix.Umask(usualUmask)
 	defer unix.Umask(caller)
 	w, err := openWorkspace(&job)
@@ -72,8 +77,7 @@ func Run(ctx context.Context, job Job, observe func(Event)) (*Result, error) {
 	if w.store.Driver() != "overlay" {
 		tell(observe, Event{Kind: Warning, Message: "this file system allows no overlay in a user namespace: containers are plain copies, which is slow"})
 	}
-	r := &rootfs{job: &job, set: set, plan: plan, w: w, observe: observe}
-	o := &outputs{rootfs: r, base: base, umask: caller}
+	o.w, o.umask = w, caller
 	err = o.run(ctx)
 	if err = o.finish(err); err != nil {
 		return nil, err

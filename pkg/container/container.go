@@ -174,7 +174,7 @@ func (c *Container) runAndEnd(ctx context.Context, cmd Command, options buildah.
 	case <-ctx.Done():
 	}
 	for { // the command may be about to start
-		endDescendants()
+		killDescendants()
 		select {
 		case <-done:
 			endDescendants()

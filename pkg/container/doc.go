@@ -17,7 +17,9 @@
 // init holds the reading end of a pipe whose writing end only the supervisor
 // has. However the supervisor dies, the pipe closes, init ends, and the kernel
 // ends everything in its pid namespace; mounts go with the mount namespace. So
-// nothing can be left behind. Root with CAP_SYS_ADMIN takes the same way with
+// nothing can be left behind. worker has a session of its own, and so has each
+// outside command, lest a hook that signals its process group reaches the
+// caller's. Root with CAP_SYS_ADMIN takes the same way with
 // no new user namespace. Where the kernel refuses to mount /proc (a pod whose
 // /proc is masked) there is no pid namespace either: init and supervisor are
 // then subreapers that end every descendant.

@@ -171,9 +171,19 @@ func mountDevExtras(target string) error {
 	return nil
 }
 
-// endDescendants kills what is left below this process, a subreaper, until
-// nothing is.
+// endDescendants kills what is left below this process, a subreaper, and reaps
+// it. No child may be waited for by others at that time.
 func endDescendants() {
+	killDescendants()
+	for {
+		if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); pid <= 0 || err != nil {
+			return
+		}
+	}
+}
+
+// killDescendants kills what is left below this process until nothing of it runs.
+func killDescendants() {
 	for range 200 {
 		left := descendants(os.Getpid())
 		if len(left) == 0 {
@@ -181,11 +191,6 @@ func endDescendants() {
 		}
 		for _, pid := range left {
 			unix.Kill(pid, unix.SIGKILL)
-		}
-		for {
-			if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); pid <= 0 || err != nil {
-				break
-			}
 		}
 		time.Sleep(5 * time.Millisecond)
 	}

@@ -57,7 +57,7 @@ func (c *Container) RunOutside(ctx context.Context, cmd Command, s Sandbox) erro
 	// In a session of its own it has no terminal to wait at, and a signal to its
 	// process group (kill 0) reaches nobody else.
 	p.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS, Setsid: true}
-	p.Cancel = func() error { endDescendants(); return nil }
+	p.Cancel = func() error { killDescendants(); return nil }
 	err = p.Start()
 	specR.Close()
 	if err == nil {

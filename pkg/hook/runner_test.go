@@ -234,3 +234,17 @@ func TestAHookThatSpoilsTheEventsFileHarmsOnlyTheDisplay(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
+
+func TestACommandFailsAsAHookDoes(t *testing.T) {
+	r := hook.Runner{Shell: local{}, Observe: func(hook.Event) { t.Error("an event was sent") }}
+	p := hook.Phase{Name: "install", Env: []string{"A=b"}, WorkDir: t.TempDir()}
+	must(t, r.RunCommand(t.Context(), p, "/bin/sh", "-c", "test $A = b"))
+	err := r.RunCommand(t.Context(), p, "/bin/sh", "-c", "echo why; exit 5")
+	var failed *hook.FailedError
+	if !errors.As(err, &failed) || failed.Phase != "install" || failed.Hook != "/bin/sh" || failed.Status != 5 || !slices.Equal(failed.Tail, []string{"why"}) {
+		t.Errorf("got %#v", err)
+	}
+	if err := r.RunCommand(t.Context(), p, "/none"); err == nil || errors.As(err, &failed) {
+		t.Errorf("a command that is not there: %v", err)
+	}
+}
