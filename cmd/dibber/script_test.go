@@ -165,10 +165,10 @@ func canMount() bool {
 }
 
 // TestSlowScripts builds and boots real images: minutes, and a network. make
-// build-test sets the variable and sees to the tools.
+// slow sets the variable and sees to the tools.
 func TestSlowScripts(t *testing.T) {
 	if os.Getenv("DIBBER_SLOW") == "" {
-		t.Skip("real builds and boots run by make build-test")
+		t.Skip("real builds and boots run by make slow")
 	}
 	if why := canBuild(t); why != "" {
 		t.Fatal("working containers do not run here:", why)

@@ -83,8 +83,12 @@ func TestPodmanLoadsAndRunsWhatIsWritten(t *testing.T) {
 // runHello runs the loaded image, where the machine lets podman run containers.
 func runHello(t *testing.T, podman []string) {
 	t.Helper()
-	limits := []string{"--network=none", "--cgroups=disabled", "--ulimit=nofile=512:512", "--ulimit=nproc=512:512"}
-	args := append(append(append([]string{}, podman[1:]...), "run", "--rm"), limits...)
+	limits := []string{"--network=none", "--ulimit=nofile=512:512", "--ulimit=nproc=512:512"}
+	args := append([]string{}, podman[1:]...)
+	if _, err := exec.LookPath("runc"); err == nil {
+		args = append(args, "--runtime=runc") // crun refuses hybrid cgroups
+	}
+	args = append(append(args, "run", "--rm"), limits...)
 	out, err := exec.Command(podman[0], append(args, "localhost/hello:1")...).CombinedOutput()
 	if err != nil && strings.Contains(string(out), "crun:") {
 		t.Skipf("the image was loaded, but podman cannot run containers on this machine: %s", out)
