@@ -116,7 +116,7 @@ func (o *options) job(args []string, p places, bothFirmwares bool) (build.Job, e
 	id := make([]byte, 4)
 	rand.Read(id)
 	j := build.Job{
-		ID: hex.EncodeToString(id), Time: now, Seed: seed,
+		ID: hex.EncodeToString(id), Time: now, Now: time.Now, Seed: seed,
 		Environ: userEnviron(), Caller: caller(), Dir: p.cwd, Program: p.program,
 		StateDir: p.containers(), CacheDir: p.cache,
 		Name: o.name, Types: unique(o.types), From: o.from, Packages: o.packages,

@@ -3,8 +3,10 @@
 package build
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -126,7 +128,11 @@ func encodeTable(d *layout.Disk) ([]sparse.Part, error) {
 // for it by grub-install.
 func (o *outputs) bootCode(d *layout.Disk, t *tree.Tree) ([]sparse.Part, error) {
 	requests, err := o.w.readNotes("grub-install.jsonl")
-	if err != nil || d.Image.Name != layout.MainImage || !strings.Contains(requests, `"i386-pc"`) {
+	if err != nil || d.Image.Name != layout.MainImage {
+		return nil, err
+	}
+	asked, err := asksForBIOS(requests)
+	if err != nil || !asked {
 		return nil, err
 	}
 	const limit = 16 << 20
@@ -145,4 +151,21 @@ func (o *outputs) bootCode(d *layout.Disk, t *tree.Tree) ([]sparse.Part, error) 
 		return bootloader.Place(d, boot, core)
 	}
 	return nil, errors.New("grub-install was asked for i386-pc, but the tree holds no /boot/grub/i386-pc/boot.img")
+}
+
+// asksForBIOS tells whether one of the requests that grub-install noted, a JSON
+// object a line, is for a PC's BIOS.
+func asksForBIOS(requests string) (bool, error) {
+	lines := json.NewDecoder(strings.NewReader(requests))
+	for {
+		var request struct{ Target string }
+		switch err := lines.Decode(&request); {
+		case errors.Is(err, io.EOF):
+			return false, nil
+		case err != nil:
+			return false, fmt.Errorf("cannot read what grub-install noted: %w", err)
+		case request.Target == "i386-pc":
+			return true, nil
+		}
+	}
 }

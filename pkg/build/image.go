@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"time"
 
 	"github.com/dibber-project/dibber/pkg/artifact"
 	"github.com/dibber-project/dibber/pkg/oci"
@@ -21,7 +20,7 @@ import (
 // image assembles the OCI image: the base's layers as they are, then one of what
 // the build changed; a single one when there is no base or squashing is wanted.
 func (o *outputs) image(ctx context.Context, t *tree.Tree) (*oci.Image, error) {
-	begun := time.Now()
+	begun := o.job.Now()
 	const step = "assembling the OCI image"
 	o.tell(Event{Kind: StepStarted, Step: step})
 	layer := filepath.Join(o.w.image, "layer.tar")
@@ -52,7 +51,7 @@ func (o *outputs) image(ctx context.Context, t *tree.Tree) (*oci.Image, error) {
 		Created:   o.job.Time,
 	}}, config)
 	if err == nil {
-		o.tell(Event{Kind: StepEnded, Step: step, Took: time.Since(begun)})
+		o.tell(Event{Kind: StepEnded, Step: step, Took: o.job.Now().Sub(begun)})
 	}
 	return image, err
 }
@@ -97,7 +96,7 @@ func (o *outputs) writeImage(ctx context.Context, kind string, image *oci.Image)
 		})
 	}
 	path := o.path(kind, "")
-	begun := time.Now()
+	begun := o.job.Now()
 	step := "writing " + filepath.Base(path)
 	o.tell(Event{Kind: StepStarted, Step: step})
 	dir, err := artifact.CreateDir(path, layoutMarker)
@@ -111,6 +110,6 @@ func (o *outputs) writeImage(ctx context.Context, kind string, image *oci.Image)
 	if err := dir.Commit(); err != nil {
 		return err
 	}
-	o.tell(Event{Kind: StepEnded, Step: step, Took: time.Since(begun)})
+	o.tell(Event{Kind: StepEnded, Step: step, Took: o.job.Now().Sub(begun)})
 	return o.record(kind, path, image.Digest())
 }

@@ -13,9 +13,10 @@ import (
 
 // Job is what to build. The zero value of a field is the usual choice.
 type Job struct {
-	ID   string    // unique among the builds of this user; names temporary places
-	Time time.Time // when the image is made, for everything that records it
-	Seed [16]byte  // UUIDs and disk ids come from it: the same seed, the same ids
+	ID   string           // unique among the builds of this user; names temporary places
+	Time time.Time        // when the image is made, for everything that records it
+	Now  func() time.Time // what events are dated and measured by
+	Seed [16]byte         // UUIDs and disk ids come from it: the same seed, the same ids
 
 	Environ  []string // the caller's environment
 	Caller   environ.Caller

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/dibber-project/dibber/pkg/artifact"
 	"github.com/dibber-project/dibber/pkg/format"
@@ -167,7 +166,7 @@ func (o *outputs) path(kind, suffix string) string {
 func (o *outputs) writeFile(ctx context.Context, kind, suffix string, fill func(*artifact.File) error) error {
 	path := o.path(kind, suffix)
 	step := "writing " + filepath.Base(path)
-	begun := time.Now()
+	begun := o.job.Now()
 	o.tell(Event{Kind: StepStarted, Step: step})
 	f, err := artifact.Create(path)
 	if err != nil {
@@ -188,7 +187,7 @@ func (o *outputs) writeFile(ctx context.Context, kind, suffix string, fill func(
 			return err
 		}
 	}
-	o.tell(Event{Kind: StepEnded, Step: step, Took: time.Since(begun)})
+	o.tell(Event{Kind: StepEnded, Step: step, Took: o.job.Now().Sub(begun)})
 	return o.record(kind, path, "")
 }
 

@@ -19,7 +19,7 @@ import (
 
 // outputsIn writes outputs named image into dir.
 func outputsIn(dir string) *outputs {
-	return &outputs{rootfs: &rootfs{job: &Job{Dir: dir, Name: "image", Time: time.Date(2026, 11, 22, 12, 5, 9, 0, time.UTC)}}}
+	return &outputs{rootfs: &rootfs{job: &Job{Dir: dir, Name: "image", Now: time.Now, Time: time.Date(2026, 11, 22, 12, 5, 9, 0, time.UTC)}}}
 }
 
 func says(text string) func(*artifact.File) error {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dibber-project/dibber/pkg/element"
 	"github.com/dibber-project/dibber/pkg/layout"
@@ -26,7 +27,7 @@ func elements(t *testing.T, files map[string]string) Job {
 		"plain":                      "dir",
 	})
 	grow(t, dir, files)
-	return Job{ElementsPath: []string{dir}, Arch: "amd64", FSType: "ext4", Types: []string{"raw"}}
+	return Job{ElementsPath: []string{dir}, Arch: "amd64", FSType: "ext4", Types: []string{"raw"}, Now: time.Now}
 }
 
 func TestNoOutputTypeOrAnUnknownOneIsRefused(t *testing.T) {

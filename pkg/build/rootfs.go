@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/dibber-project/dibber/pkg/container"
 	"github.com/dibber-project/dibber/pkg/element"
@@ -92,7 +91,7 @@ func checkRoot(root *os.Root) error {
 
 // phase runs one phase where it belongs.
 func (r *rootfs) phase(ctx context.Context, name string) error {
-	begun := time.Now()
+	begun := r.job.Now()
 	r.tell(Event{Kind: PhaseStarted, Phase: name})
 	run := hook.Runner{Observe: r.hookEvent}
 	p := hook.Phase{
@@ -112,7 +111,7 @@ func (r *rootfs) phase(ctx context.Context, name string) error {
 	if err := run.Run(ctx, p); err != nil {
 		return err
 	}
-	r.tell(Event{Kind: PhaseEnded, Phase: name, Took: time.Since(begun)})
+	r.tell(Event{Kind: PhaseEnded, Phase: name, Took: r.job.Now().Sub(begun)})
 	return nil
 }
 
@@ -128,10 +127,10 @@ func (r *rootfs) hookEvent(e hook.Event) {
 	r.tell(Event{Kind: kind, Phase: e.Phase, Hook: e.Hook, Status: e.Status, Took: e.Took})
 }
 
-func (r *rootfs) tell(e Event) { tell(r.observe, e) }
+func (r *rootfs) tell(e Event) { r.job.tell(r.observe, e) }
 
-func tell(observe func(Event), e Event) {
-	e.Time = time.Now()
+func (j *Job) tell(observe func(Event), e Event) {
+	e.Time = j.Now()
 	if observe != nil {
 		observe(e)
 	}
@@ -160,7 +159,7 @@ func (r *rootfs) installPackages(ctx context.Context) error {
 	if len(r.job.Packages) == 0 {
 		return nil
 	}
-	begun := time.Now()
+	begun := r.job.Now()
 	step := "installing " + strings.Join(r.job.Packages, " ")
 	r.tell(Event{Kind: StepStarted, Step: step})
 	run := hook.Runner{Shell: insideShell{r.root, r.w}}
@@ -168,7 +167,7 @@ func (r *rootfs) installPackages(ctx context.Context) error {
 	if err := run.RunCommand(ctx, p, append([]string{"install-packages"}, r.job.Packages...)...); err != nil {
 		return fmt.Errorf("cannot install the packages of -p (%s): %w", strings.Join(r.job.Packages, ","), err)
 	}
-	r.tell(Event{Kind: StepEnded, Step: step, Took: time.Since(begun)})
+	r.tell(Event{Kind: StepEnded, Step: step, Took: r.job.Now().Sub(begun)})
 	return nil
 }
 

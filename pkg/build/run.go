@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -39,7 +38,7 @@ func (e *FailedError) Tail() []string { return e.Hook.Tail }
 // container.Enter. Whatever happens, no output is there in part; a failed hook's
 // container is kept if the job wants that.
 func Run(ctx context.Context, job Job, observe func(Event)) (*Result, error) {
-	begun := time.Now()
+	begun := job.Now()
 	if err := errors.Join(checkTypes(job.Types), checkFormats(&job)); err != nil {
 		return nil, err
 	}
@@ -52,15 +51,15 @@ func Run(ctx context.Context, job Job, observe func(Event)) (*Result, error) {
 		return nil, err
 	}
 	for _, w := range set.Warnings {
-		tell(observe, Event{Kind: Warning, Message: w})
+		job.tell(observe, Event{Kind: Warning, Message: w})
 	}
-	tell(observe, Event{Kind: Note, Message: "Expanded element dependencies to: " + set.ImageElement()})
+	job.tell(observe, Event{Kind: Note, Message: "Expanded element dependencies to: " + set.ImageElement()})
 	plan, err := readPlan(&job, set)
 	if err != nil {
 		return nil, err
 	}
 	for _, warning := range plan.Warnings {
-		tell(observe, Event{Kind: Warning, Message: warning})
+		job.tell(observe, Event{Kind: Warning, Message: warning})
 	}
 	o := &outputs{base: base}
 	o.rootfs = &rootfs{job: &job, set: set, plan: plan, observe: observe}
@@ -73,16 +72,16 @@ func Run(ctx context.Context, job Job, observe func(Event)) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	tell(observe, Event{Kind: Note, Message: "Building in " + w.build})
+	job.tell(observe, Event{Kind: Note, Message: "Building in " + w.build})
 	if w.store.Driver() != "overlay" {
-		tell(observe, Event{Kind: Warning, Message: "this file system allows no overlay in a user namespace: containers are plain copies, which is slow"})
+		job.tell(observe, Event{Kind: Warning, Message: "this file system allows no overlay in a user namespace: containers are plain copies, which is slow"})
 	}
 	o.w, o.umask = w, caller
 	err = o.run(ctx)
 	if err = o.finish(err); err != nil {
 		return nil, err
 	}
-	return &Result{Outputs: o.made, Base: base.record(), Elements: set.Names(), Took: time.Since(begun)}, nil
+	return &Result{Outputs: o.made, Base: base.record(), Elements: set.Names(), Took: job.Now().Sub(begun)}, nil
 }
 
 // usualUmask is for what hooks make, whatever the caller's is: the same build
@@ -201,9 +200,9 @@ func findBase(ctx context.Context, job *Job, observe func(Event)) (*base, error)
 	} else if _, err := resolve(job, &base{}); err != nil {
 		return nil, err // before anything is fetched
 	}
-	begun := time.Now()
+	begun := job.Now()
 	step := "fetching " + ref
-	tell(observe, Event{Kind: StepStarted, Step: step})
+	job.tell(observe, Event{Kind: StepStarted, Step: step})
 	image, err := oci.Resolve(ctx, ref, oci.ResolveOptions{Architecture: oci.Architecture(job.Arch), Offline: job.Offline, Cache: filepath.Join(job.CacheDir, "images")})
 	if err != nil {
 		return nil, err
@@ -211,15 +210,15 @@ func findBase(ctx context.Context, job *Job, observe func(Event)) (*base, error)
 	b := &base{image: image, layout: filepath.Join(job.CacheDir, "images")}
 	b.Base = Base{Name: ref, Ref: image.Ref(), Digest: image.Digest()}
 	if err := image.Fetch(ctx, b.layout, func(done, total int64) {
-		tell(observe, Event{Kind: Progress, Step: step, Done: done, Total: total})
+		job.tell(observe, Event{Kind: Progress, Step: step, Done: done, Total: total})
 	}); err != nil {
 		return nil, err
 	}
 	if b.os, err = image.OSRelease(); err != nil {
 		return nil, err
 	}
-	tell(observe, Event{Kind: StepEnded, Step: step, Took: time.Since(begun)})
-	tell(observe, Event{Kind: Note, Message: fmt.Sprintf("base image: %s at %s", b.Ref, b.Digest)})
+	job.tell(observe, Event{Kind: StepEnded, Step: step, Took: job.Now().Sub(begun)})
+	job.tell(observe, Event{Kind: Note, Message: fmt.Sprintf("base image: %s at %s", b.Ref, b.Digest)})
 	return b, nil
 }
 
