@@ -60,43 +60,60 @@ func (t *Tree) Resolve(name string) (string, *Node, error) {
 		path string
 		node *Node
 	}
-	fail := func(err error) (string, *Node, error) {
-		return "", nil, &fs.PathError{Op: "resolve", Path: name, Err: err}
+	found, err := resolve(place{"/", t.Root}, name,
+		func(p place) *Inode { return p.node.Inode },
+		func(dir place, part string) (place, error) {
+			n := dir.node.Child(part)
+			if n == nil {
+				return place{}, fs.ErrNotExist
+			}
+			return place{path.Join(dir.path, part), n}, nil
+		})
+	return found.path, found.node, err
+}
+
+var errNotDirectory = errors.New("not a directory")
+
+// resolve finds a name below root as [Tree.Resolve] says, in whatever places
+// are.
+func resolve[P any](root P, name string, inode func(P) *Inode, look func(dir P, part string) (P, error)) (P, error) {
+	fail := func(err error) (P, error) {
+		var none P
+		return none, &fs.PathError{Op: "resolve", Path: name, Err: err}
 	}
-	above := []place{{"/", t.Root}} // the directories down to where we are
+	above := []P{root} // the directories down to where we are
 	rest := strings.Split(name, "/")
 	for links := 0; len(rest) > 0; {
 		part := rest[0]
 		rest = rest[1:]
 		here := above[len(above)-1]
 		switch {
-		case !here.node.Inode.IsDir():
-			return fail(errors.New("not a directory"))
+		case !inode(here).IsDir():
+			return fail(errNotDirectory)
 		case part == "" || part == ".":
 			continue
 		case part == "..":
 			above = above[:max(1, len(above)-1)]
 			continue
 		}
-		next := here.node.Child(part)
-		if next == nil {
-			return fail(fs.ErrNotExist)
+		next, err := look(here, part)
+		if err != nil {
+			return fail(err)
 		}
-		if next.Inode.Type() != TypeSymlink {
-			above = append(above, place{path.Join(here.path, part), next})
+		if inode(next).Type() != TypeSymlink {
+			above = append(above, next)
 			continue
 		}
 		if links++; links > maxLinks {
 			return fail(errors.New("too many levels of symbolic links"))
 		}
-		target := next.Inode.Target
+		target := inode(next).Target
 		if strings.HasPrefix(target, "/") {
 			above = above[:1]
 		}
 		rest = append(strings.Split(target, "/"), rest...)
 	}
-	last := above[len(above)-1]
-	return last.path, last.node, nil
+	return above[len(above)-1], nil
 }
 
 // ReadFile gives the content of the regular file at a path, following symbolic
