@@ -23,7 +23,8 @@ const module = "github.com/dibber-project/dibber"
 var edges = map[string][]string{
 	"pkg/artifact":   {},
 	"pkg/bootloader": {"pkg/layout", "pkg/sparse", "pkg/tree"},
-	"pkg/build":      {"pkg/artifact", "pkg/bootloader", "pkg/container", "pkg/disk", "pkg/element", "pkg/environ", "pkg/format", "pkg/fsys", "pkg/hook", "pkg/hook/shim", "pkg/layout", "pkg/oci", "pkg/partition/", "pkg/sparse", "pkg/tree", "pkg/tree/tarfile"},
+	"pkg/build":      {"pkg/artifact", "pkg/container", "pkg/element", "pkg/environ", "pkg/format", "pkg/hook", "pkg/hook/shim", "pkg/layout", "pkg/oci", "pkg/output", "pkg/tree", "pkg/tree/tarfile"},
+	"pkg/convert":    {"pkg/bootloader", "pkg/layout", "pkg/oci", "pkg/output", "pkg/tree", "pkg/tree/"},
 	"pkg/container":  {},
 	"pkg/disk":       {"pkg/layout", "pkg/sparse"},
 	"pkg/doctor":     {"pkg/vm"},
@@ -38,6 +39,7 @@ var edges = map[string][]string{
 	"pkg/layout":     {"pkg/element", "pkg/sparse", "pkg/yaml11"},
 	"pkg/lvm":        {"pkg/layout", "pkg/sparse"},
 	"pkg/oci":        {"pkg/tree", "pkg/tree/"},
+	"pkg/output":     {"pkg/artifact", "pkg/bootloader", "pkg/disk", "pkg/format", "pkg/fsys", "pkg/fsys/", "pkg/layout", "pkg/lvm", "pkg/oci", "pkg/partition/", "pkg/sparse", "pkg/tree", "pkg/tree/tarfile"},
 	"pkg/partition/": {"pkg/layout", "pkg/sparse"},
 	"pkg/pkginstall": {"pkg/element", "pkg/yaml11"},
 	"pkg/sparse":     {},

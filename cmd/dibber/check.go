@@ -7,21 +7,18 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dibber-project/dibber/pkg/build"
+	"github.com/dibber-project/dibber/pkg/output"
 )
 
 // check finds mistakes on the command line before anything is done for it: on
 // any machine, and not only when a build has come to its end.
 func (o *options) check() error {
-	known := build.Types()
-	for _, name := range o.types {
-		if !slices.Contains(known, name) {
-			return &build.TypeError{Type: name, Known: known}
-		}
+	if err := checkTypes(o.types); err != nil {
+		return err
 	}
 	if err := checkProgress(o.progress); err != nil {
 		return err
@@ -51,4 +48,11 @@ func checkFolder(option, file string) error {
 		return &usageError{err: fmt.Errorf("cannot write to %s: directory %s: %w", option, dir, err), hint: "choose a directory of yours"}
 	}
 	return nil
+}
+
+func checkTypes(types []string) error {
+	if len(types) == 0 {
+		return &usageError{err: errors.New("-t names no output type"), hint: "choose of " + strings.Join(output.Types(), ", ")}
+	}
+	return output.CheckTypes(types)
 }

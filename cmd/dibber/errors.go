@@ -13,6 +13,7 @@ import (
 	"github.com/dibber-project/dibber/pkg/container"
 	"github.com/dibber-project/dibber/pkg/element"
 	"github.com/dibber-project/dibber/pkg/hook"
+	"github.com/dibber-project/dibber/pkg/output"
 	"github.com/dibber-project/dibber/pkg/vm"
 )
 
@@ -70,7 +71,7 @@ func hints(err error) []string {
 		missing  *element.NotFoundError
 		noOS     *element.MissingOSError
 		provided *element.ProvidedError
-		types    *build.TypeError
+		types    *output.TypeError
 		failed   *build.FailedError
 		qemu     *vm.MissingError
 		unseen   *vm.NotSeenError

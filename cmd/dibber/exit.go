@@ -6,8 +6,8 @@ import (
 	"errors"
 	"os/exec"
 
-	"github.com/dibber-project/dibber/pkg/build"
 	"github.com/dibber-project/dibber/pkg/container"
+	"github.com/dibber-project/dibber/pkg/output"
 	"github.com/dibber-project/dibber/pkg/vm"
 )
 
@@ -42,7 +42,7 @@ func exitStatus(err error) int {
 		status  statusError
 		usage   *usageError
 		machine *container.MachineError
-		types   *build.TypeError
+		types   *output.TypeError
 		unseen  *vm.NotSeenError
 		missing *vm.MissingError
 	)

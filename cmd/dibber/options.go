@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -25,6 +24,7 @@ import (
 	"github.com/dibber-project/dibber/pkg/build"
 	"github.com/dibber-project/dibber/pkg/element"
 	"github.com/dibber-project/dibber/pkg/environ"
+	"github.com/dibber-project/dibber/pkg/output"
 )
 
 // options are the flags that dibber build and disk-image-create share.
@@ -61,7 +61,7 @@ type options struct {
 func (o *options) addTo(f *pflag.FlagSet) {
 	f.StringVarP(&o.arch, "arch", "a", "", "architecture of the image (amd64, arm64, ...); the machine's by default")
 	f.StringVarP(&o.name, "name", "o", "image", "name of the outputs without extension; may hold a path")
-	f.StringSliceVarP(&o.types, "type", "t", []string{"qcow2"}, "outputs, separated by commas: "+strings.Join(build.Types(), ", "))
+	f.StringSliceVarP(&o.types, "type", "t", []string{"qcow2"}, "outputs, separated by commas: "+strings.Join(output.Types(), ", "))
 	f.CountVarP(&o.trace, "trace", "x", "trace the hooks; twice: more")
 	f.BoolVarP(&o.uncompressed, "uncompressed", "u", false, "leave a qcow2 uncompressed")
 	f.BoolVarP(&o.skipBase, "no-base", "n", false, "leave the element base out")
@@ -139,8 +139,8 @@ func (o *options) job(args []string, p places, bothFirmwares bool) (build.Job, e
 		DefaultElements: p.builtin,
 		Args:            os.Args[1:],
 	}
-	if len(j.Types) == 0 {
-		return j, &usageError{err: errors.New("-t names no output type"), hint: "choose of " + strings.Join(build.Types(), ", ")}
+	if err := checkTypes(j.Types); err != nil {
+		return j, err
 	}
 	if len(j.Types) == 1 {
 		j.Name = strings.TrimSuffix(j.Name, "."+j.Types[0])

@@ -6,13 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
-	"github.com/dibber-project/dibber/pkg/artifact"
 	"github.com/dibber-project/dibber/pkg/oci"
+	"github.com/dibber-project/dibber/pkg/output"
 	"github.com/dibber-project/dibber/pkg/tree"
 	"github.com/dibber-project/dibber/pkg/tree/tarfile"
 )
@@ -31,12 +31,19 @@ func (o *outputs) image(ctx context.Context, t *tree.Tree) (*oci.Image, error) {
 	if err := o.writeLayer(ctx, layer, t, base != nil); err != nil {
 		return nil, fmt.Errorf("writing the layer: %w", err)
 	}
+	record, err := o.record()
+	if err != nil {
+		return nil, err
+	}
 	config := oci.Config{
 		Architecture: oci.Architecture(o.job.Arch),
 		Created:      o.job.Time,
 		Gzip:         o.job.Gzip,
 		TempDir:      o.w.image,
-		Labels:       map[string]string{"org.opencontainers.image.title": filepath.Base(o.job.Name)},
+		Labels: map[string]string{
+			"org.opencontainers.image.title": filepath.Base(o.job.Name),
+			output.RecordLabel:               record.String(),
+		},
 	}
 	if o.base == nil {
 		config.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
@@ -70,46 +77,15 @@ func (o *outputs) writeLayer(ctx context.Context, path string, t *tree.Tree, onB
 	return errors.Join(err, f.Close())
 }
 
-// imageName makes of an output's name one that docker and podman take.
-func imageName(name string) string {
-	joined := regexp.MustCompile(`[^a-z0-9]+`).ReplaceAllStringFunc(strings.ToLower(name), func(between string) string {
-		if between == "." || between == "_" {
-			return between
-		}
-		return "-"
-	})
-	if joined = strings.Trim(joined, "-._"); joined == "" {
-		return "image"
-	}
-	return joined
+// until is a writer that refuses once ctx has ended.
+type until struct {
+	ctx context.Context
+	io.Writer
 }
 
-// writeImage saves the image in one of the OCI forms.
-func (o *outputs) writeImage(ctx context.Context, kind string, image *oci.Image) error {
-	tag := imageName(filepath.Base(o.job.Name)) + ":latest"
-	if kind != "oci" {
-		return o.writeFile(ctx, kind, "", func(f *artifact.File) error {
-			if kind == "docker-archive" {
-				return image.WriteDockerArchive(until{ctx, f}, tag)
-			}
-			return image.WriteOCIArchive(until{ctx, f}, tag)
-		})
+func (u until) Write(p []byte) (int, error) {
+	if err := u.ctx.Err(); err != nil {
+		return 0, err
 	}
-	path := o.path(kind, "")
-	begun := o.job.Now()
-	step := "writing " + filepath.Base(path)
-	o.tell(Event{Kind: StepStarted, Step: step})
-	dir, err := artifact.CreateDir(path, layoutMarker)
-	if err != nil {
-		return err
-	}
-	if err := image.WriteLayout(dir.Temp(), "latest"); err != nil {
-		dir.Discard()
-		return err
-	}
-	if err := dir.Commit(); err != nil {
-		return err
-	}
-	o.tell(Event{Kind: StepEnded, Step: step, Took: o.job.Now().Sub(begun)})
-	return o.record(kind, path, image.Digest())
+	return u.Writer.Write(p)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/dibber-project/dibber/pkg/artifact"
 	"github.com/dibber-project/dibber/pkg/environ"
 	"github.com/dibber-project/dibber/pkg/layout"
+	"github.com/dibber-project/dibber/pkg/output"
 )
 
 // Job is what to build. The zero value of a field is the usual choice.
@@ -62,14 +63,6 @@ type Job struct {
 	Args            []string // as the user wrote them, for DIB_ARGS
 }
 
-// Output is one file or directory that a build made.
-type Output struct {
-	Type   string `json:"type"`
-	Path   string `json:"path"`
-	Size   int64  `json:"size"`             // bytes, of a directory's files together
-	Digest string `json:"digest,omitempty"` // of an OCI image's manifest
-}
-
 // Base is the image that a build started from.
 type Base struct {
 	Name   string `json:"name"`   // as the user wrote it
@@ -79,7 +72,7 @@ type Base struct {
 
 // Result is what came of a Job.
 type Result struct {
-	Outputs  []Output      `json:"outputs"`
+	Outputs  []output.Made `json:"outputs"`
 	Base     *Base         `json:"base,omitempty"`
 	Elements []string      `json:"elements"`
 	Took     time.Duration `json:"took_ns"`

@@ -30,17 +30,7 @@ func elements(t *testing.T, files map[string]string) Job {
 	return Job{ElementsPath: []string{dir}, Arch: "amd64", FSType: "ext4", Types: []string{"raw"}, Now: time.Now}
 }
 
-func TestNoOutputTypeOrAnUnknownOneIsRefused(t *testing.T) {
-	if err := checkTypes(nil); err == nil {
-		t.Error("nothing to make was accepted")
-	}
-	var unknown *TypeError
-	if err := checkTypes([]string{"raw", "qcow3"}); !errors.As(err, &unknown) || unknown.Type != "qcow3" || !slices.Contains(unknown.Known, "qcow2") {
-		t.Errorf("got %v", err)
-	}
-	if err := checkTypes(Types()); err != nil {
-		t.Error(err)
-	}
+func TestOptionsThatAFormatHasNotAreRefused(t *testing.T) {
 	for _, c := range []struct{ types, options string }{{"raw", "x=y"}, {"qcow2", "no_such_option=1"}} {
 		if err := checkFormats(&Job{Types: []string{c.types}, QemuImgOptions: c.options}); (err == nil) != (c.types == "raw") {
 			t.Errorf("%+v: %v", c, err)
@@ -140,7 +130,7 @@ func environments(t *testing.T, job Job, phase string) (outside, inside map[stri
 	job.ImageCache = filepath.Join(t.TempDir(), "cache")
 	set, err := resolve(&job, nil)
 	must(t, err)
-	plan, err := readPlan(&job, set)
+	_, plan, err := readPlan(&job, set)
 	must(t, err)
 	w := &workspace{build: "/b/dib_build.1", image: "/b/dib_image.1", target: "/b/dib_build.1/mnt", outside: "/w/outside", journal: "/w/journal", lib: "/w/lib"}
 	env, err := environment(&job, set, plan, w)
@@ -231,7 +221,7 @@ func TestTheSameSeedNamesTheSameDisk(t *testing.T) {
 		job.Seed = seed
 		set, err := resolve(&job, nil)
 		must(t, err)
-		plan, err := readPlan(&job, set)
+		_, plan, err := readPlan(&job, set)
 		must(t, err)
 		uuids = append(uuids, plan.Mounts[0].UUID)
 	}
@@ -248,7 +238,7 @@ func TestTheUsersBlockDeviceWinsOverAnElements(t *testing.T) {
 		job.BlockDevice = own
 		set, err := resolve(&job, nil)
 		must(t, err)
-		plan, err := readPlan(&job, set)
+		_, plan, err := readPlan(&job, set)
 		if err != nil || plan.RootLabel() != label || plan.Images[0].Name != layout.MainImage {
 			t.Errorf("%s: %v, %v", label, plan, err)
 		}

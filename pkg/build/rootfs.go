@@ -29,7 +29,8 @@ type rootfs struct {
 	root    *container.Container
 	observe func(Event)
 
-	diskSize int64 // bytes of the main disk, once known
+	diskSize    int64  // bytes of the main disk, once known
+	rootOptions string // of mkfs, for its root file system
 }
 
 // make runs every phase in diskimage-builder's order. One thing differs: finalise
@@ -210,7 +211,7 @@ func (r *rootfs) fixSize() error {
 	}
 	usage.Release, _ = r.env.Get("DIB_RELEASE")
 	r.diskSize = layout.ImageSize(usage)
-	r.plan.SetRootOptions(layout.MkfsOptions(usage))
+	r.rootOptions = layout.MkfsOptions(usage)
 	r.env.Set("DIB_IMAGE_SIZE", strconv.FormatInt(r.diskSize>>10, 10))
 	return t.Close()
 }

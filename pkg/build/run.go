@@ -17,6 +17,7 @@ import (
 	"github.com/dibber-project/dibber/pkg/hook"
 	"github.com/dibber-project/dibber/pkg/layout"
 	"github.com/dibber-project/dibber/pkg/oci"
+	"github.com/dibber-project/dibber/pkg/output"
 )
 
 // FailedError says that a hook failed, and where to look.
@@ -39,7 +40,7 @@ func (e *FailedError) Tail() []string { return e.Hook.Tail }
 // container is kept if the job wants that.
 func Run(ctx context.Context, job Job, observe func(Event)) (*Result, error) {
 	begun := job.Now()
-	if err := errors.Join(checkTypes(job.Types), checkFormats(&job)); err != nil {
+	if err := errors.Join(output.CheckTypes(job.Types), checkFormats(&job)); err != nil {
 		return nil, err
 	}
 	base, err := findBase(ctx, &job, observe)
@@ -54,16 +55,16 @@ func Run(ctx context.Context, job Job, observe func(Event)) (*Result, error) {
 		job.tell(observe, Event{Kind: Warning, Message: w})
 	}
 	job.tell(observe, Event{Kind: Note, Message: "Expanded element dependencies to: " + set.ImageElement()})
-	plan, err := readPlan(&job, set)
+	config, plan, err := readPlan(&job, set)
 	if err != nil {
 		return nil, err
 	}
 	for _, warning := range plan.Warnings {
 		job.tell(observe, Event{Kind: Warning, Message: warning})
 	}
-	o := &outputs{base: base}
+	o := &outputs{base: base, config: config}
 	o.rootfs = &rootfs{job: &job, set: set, plan: plan, observe: observe}
-	if err := o.tryPlaces(); err != nil {
+	if err := o.writer().TryPlaces(job.Types, o.diskNames()); err != nil {
 		return nil, err
 	}
 	caller := unix.Umask(usualUmask)
@@ -136,21 +137,9 @@ func (o *outputs) awaitSweep() {
 	}
 }
 
-func checkTypes(types []string) error {
-	if len(types) == 0 {
-		return errors.New("no output type is asked for")
-	}
-	for _, name := range types {
-		if !slices.Contains(Types(), name) {
-			return unknownType(name)
-		}
-	}
-	return nil
-}
-
 func checkFormats(job *Job) error {
 	for _, name := range job.Types {
-		if !IsDisk(name) {
+		if !output.IsDisk(name) {
 			continue
 		}
 		if err := format.Check(name, job.formatOptions()); err != nil {
@@ -274,19 +263,19 @@ func resolve(job *Job, b *base) (*element.Set, error) {
 
 // readPlan reads the wanted disk: from the user, else from an element, else the
 // default of diskimage-builder.
-func readPlan(job *Job, set *element.Set) (*layout.Plan, error) {
+func readPlan(job *Job, set *element.Set) (layout.Source, *layout.Plan, error) {
 	var dirs []layout.ElementDir
 	for _, e := range set.Elements {
 		dirs = append(dirs, layout.ElementDir{Name: e.Name, Dir: e.Dir})
 	}
 	found, err := layout.Find(job.BlockDevice, dirs, job.Arch)
 	if err != nil {
-		return nil, err
+		return found, nil, err
 	}
 	plan, err := layout.Read(found.Name, found.Data, layout.Defaults{FSType: job.FSType, RootLabel: job.RootLabel, SectorSize: job.BlockSize})
 	if err != nil {
-		return nil, err
+		return found, nil, err
 	}
 	plan.Identify(job.identity())
-	return plan, checkTables(plan)
+	return found, plan, output.CheckTables(plan)
 }

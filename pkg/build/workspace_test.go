@@ -4,7 +4,9 @@ package build
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/dibber-project/dibber/pkg/container"
@@ -75,4 +77,25 @@ func TestADeadBuildsDirectoriesGoWithItsContainer(t *testing.T) {
 	must(t, store.Clean())
 	expect(t, job.Dir, nil)
 	must(t, store.Close())
+}
+
+func TestNotesOfHooksAreReadWhateverTheyAre(t *testing.T) {
+	w := &workspace{notes: t.TempDir()}
+	secret := filepath.Join(t.TempDir(), "secret")
+	must(t, os.WriteFile(secret, []byte("i386-pc"), 0o600))
+	grow(t, w.notes, map[string]string{
+		"plain": "file text", "link": "-> plain", "out": "-> " + secret, "dir": "dir", "dangling": "-> nowhere",
+		"large": "file " + strings.Repeat("x", maxNotes+1), "most": "file " + strings.Repeat("x", maxNotes),
+	})
+	must(t, exec.Command("mkfifo", filepath.Join(w.notes, "fifo")).Run())
+	for name, want := range map[string]int{"plain": 4, "link": 4, "most": maxNotes, "absent": 0, "dangling": 0} {
+		if text, err := w.readNotes(name); err != nil || len(text) != want {
+			t.Errorf("%s: %d bytes, %v", name, len(text), err)
+		}
+	}
+	for _, name := range []string{"out", "dir", "fifo", "large"} {
+		if text, err := w.readNotes(name); err == nil || text != "" || !strings.Contains(err.Error(), "notes of hooks") {
+			t.Errorf("%s: %d bytes, %v", name, len(text), err)
+		}
+	}
 }

@@ -1,15 +1,15 @@
-//go:build containers_image_openpgp
-
-package build
+package output
 
 import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,9 +17,38 @@ import (
 	"github.com/dibber-project/dibber/pkg/artifact"
 )
 
-// outputsIn writes outputs named image into dir.
-func outputsIn(dir string) *outputs {
-	return &outputs{rootfs: &rootfs{job: &Job{Dir: dir, Name: "image", Now: time.Now, Time: time.Date(2026, 11, 22, 12, 5, 9, 0, time.UTC)}}}
+// writerIn writes outputs named image into dir.
+func writerIn(dir string) *Writer {
+	return &Writer{Dir: dir, Name: "image", Now: time.Now, Time: time.Date(2026, 11, 22, 12, 5, 9, 0, time.UTC)}
+}
+
+func write(t *testing.T, dir string, files map[string]string) {
+	t.Helper()
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// expect fails the test when dir holds anything but these files.
+func expect(t *testing.T, dir string, want map[string]string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, e := range entries {
+		text, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got[e.Name()] = string(text)
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("the folder holds %q, want %q", got, want)
+	}
 }
 
 func says(text string) func(*artifact.File) error {
@@ -32,10 +61,9 @@ func says(text string) func(*artifact.File) error {
 func TestAnOutputThatFailsLeavesTheOldOneWhereItIs(t *testing.T) {
 	for _, keepOld := range []bool{false, true} {
 		dir := t.TempDir()
-		grow(t, dir, map[string]string{"image.tar": "file old", "image.tar.md5": "file sum"})
-		before := grown(t, dir)
-		o := outputsIn(dir)
-		o.job.KeepOld = keepOld
+		write(t, dir, map[string]string{"image.tar": "old", "image.tar.md5": "sum"})
+		o := writerIn(dir)
+		o.KeepOld = keepOld
 		reason := errors.New("reason")
 		err := o.writeFile(context.Background(), "tar", "", func(f *artifact.File) error {
 			return errors.Join(says("half")(f), reason)
@@ -43,38 +71,44 @@ func TestAnOutputThatFailsLeavesTheOldOneWhereItIs(t *testing.T) {
 		if !errors.Is(err, reason) || len(o.made) > 0 {
 			t.Errorf("got %v, %v", err, o.made)
 		}
-		expect(t, dir, before)
+		expect(t, dir, map[string]string{"image.tar": "old", "image.tar.md5": "sum"})
 	}
 }
 
 func TestAnOlderOutputIsKeptOrReplacedWithItsChecksums(t *testing.T) {
 	dir := t.TempDir()
-	o := outputsIn(dir)
-	write := func(text string) {
+	o := writerIn(dir)
+	begin := func(text string) {
 		t.Helper()
-		must(t, o.writeFile(context.Background(), "tar", "", says(text)))
+		if err := o.writeFile(context.Background(), "tar", "", says(text)); err != nil {
+			t.Fatal(err)
+		}
 	}
-	grow(t, dir, map[string]string{"image.tar": "file first", "image.tar.md5": "file stale", "image.tar.asc": "file mine"})
-	write("second")
-	expect(t, dir, map[string]string{"image.tar": "file second", "image.tar.asc": "file mine"})
+	write(t, dir, map[string]string{"image.tar": "first", "image.tar.md5": "stale", "image.tar.asc": "mine"})
+	begin("second")
+	expect(t, dir, map[string]string{"image.tar": "second", "image.tar.asc": "mine"})
 
-	grow(t, dir, map[string]string{"image.tar.sha256": "file of the second"})
-	o.job.KeepOld = true
-	write("third")
+	write(t, dir, map[string]string{"image.tar.sha256": "of the second"})
+	o.KeepOld = true
+	begin("third")
 	expect(t, dir, map[string]string{
-		"image.tar": "file third", "image.tar.asc": "file mine",
-		"image-2026.11.22-12.05.09.tar": "file second", "image-2026.11.22-12.05.09.tar.sha256": "file of the second",
+		"image.tar": "third", "image.tar.asc": "mine",
+		"image-2026.11.22-12.05.09.tar": "second", "image-2026.11.22-12.05.09.tar.sha256": "of the second",
 	})
 }
 
 func TestChecksumsNameTheOutputAsTheUserDid(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
-	must(t, os.Mkdir("sub", 0o755))
+	if err := os.Mkdir("sub", 0o755); err != nil {
+		t.Fatal(err)
+	}
 	for _, name := range []string{"image", "sub/image", filepath.Join(dir, "absolute")} {
-		o := outputsIn(dir)
-		o.job.Name, o.job.Checksums = name, artifact.Kinds()
-		must(t, o.writeFile(context.Background(), "tar", "", says("text")))
+		o := writerIn(dir)
+		o.Name, o.Checksums = name, artifact.Kinds()
+		if err := o.writeFile(context.Background(), "tar", "", says("text")); err != nil {
+			t.Fatal(err)
+		}
 		for _, tool := range []string{"md5sum", "sha256sum"} {
 			sum, err := os.ReadFile(name + ".tar." + strings.TrimSuffix(tool, "sum"))
 			if err != nil || !strings.HasSuffix(string(sum), "  "+name+".tar\n") {
@@ -93,7 +127,7 @@ func TestChecksumsNameTheOutputAsTheUserDid(t *testing.T) {
 func TestACancelledOutputIsNotThere(t *testing.T) {
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(context.Background())
-	err := outputsIn(dir).writeFile(ctx, "tar", "", func(f *artifact.File) error {
+	err := writerIn(dir).writeFile(ctx, "tar", "", func(f *artifact.File) error {
 		w := until{ctx, f}
 		if _, err := w.Write([]byte("half")); err != nil {
 			return err
@@ -120,23 +154,15 @@ func TestImageNamesAreThoseThatDockerTakes(t *testing.T) {
 	}
 }
 
-func TestNotesOfHooksAreReadWhateverTheyAre(t *testing.T) {
-	w := &workspace{notes: t.TempDir()}
-	secret := filepath.Join(t.TempDir(), "secret")
-	must(t, os.WriteFile(secret, []byte("i386-pc"), 0o600))
-	grow(t, w.notes, map[string]string{
-		"plain": "file text", "link": "-> plain", "out": "-> " + secret, "dir": "dir", "dangling": "-> nowhere",
-		"large": "file " + strings.Repeat("x", maxNotes+1), "most": "file " + strings.Repeat("x", maxNotes),
-	})
-	must(t, exec.Command("mkfifo", filepath.Join(w.notes, "fifo")).Run())
-	for name, want := range map[string]int{"plain": 4, "link": 4, "most": maxNotes, "absent": 0, "dangling": 0} {
-		if text, err := w.readNotes(name); err != nil || len(text) != want {
-			t.Errorf("%s: %d bytes, %v", name, len(text), err)
-		}
+func TestNoOutputTypeOrAnUnknownOneIsRefused(t *testing.T) {
+	if err := CheckTypes(nil); err == nil {
+		t.Error("nothing to make was accepted")
 	}
-	for _, name := range []string{"out", "dir", "fifo", "large"} {
-		if text, err := w.readNotes(name); err == nil || text != "" || !strings.Contains(err.Error(), "notes of hooks") {
-			t.Errorf("%s: %d bytes, %v", name, len(text), err)
-		}
+	var unknown *TypeError
+	if err := CheckTypes([]string{"raw", "qcow3"}); !errors.As(err, &unknown) || unknown.Type != "qcow3" || !slices.Contains(unknown.Known, "qcow2") {
+		t.Errorf("got %v", err)
+	}
+	if err := CheckTypes(Types()); err != nil {
+		t.Error(err)
 	}
 }
