@@ -37,9 +37,10 @@ same-tree: build # the same tree for a user, for root and in a pod; needs root
 	hack/need test
 	hack/same-tree ./dibber
 
-bench: build # the same image as diskimage-builder; needs root
+bench: build # against diskimage-builder and against the storage tools; needs root
 	hack/need bench run
-	hack/bench ./dibber
+	hack/bench/diskimage-builder ./dibber
+	hack/bench/storage ./dibber
 
 clean:
 	rm -rf dibber out

@@ -34,7 +34,7 @@ which a Debian image takes about a minute to its login prompt.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar((*string)(&o.Firmware), "firmware", "bios", "bios or uefi")
+	f.StringVar((*string)(&o.Firmware), "firmware", "bios", "bios, uefi, or secure (UEFI with Secure Boot and Microsoft's keys)")
 	f.StringVar(&expect, "expect", "", "wait for this regular expression on the serial console, then end")
 	f.DurationVar(&o.Timeout, "timeout", 5*time.Minute, "how long to wait for --expect")
 	f.IntVar(&o.MemoryMiB, "memory", 1024, "memory of the machine in MiB")
@@ -53,8 +53,8 @@ func (a *app) boot(ctx context.Context, o vm.Options, expect string) error {
 		}
 		o.Expect = re
 	}
-	if o.Firmware != vm.BIOS && o.Firmware != vm.UEFI {
-		return &usageError{err: fmt.Errorf("--firmware %s is not known", o.Firmware), hint: "choose bios or uefi"}
+	if o.Firmware != vm.BIOS && o.Firmware != vm.UEFI && o.Firmware != vm.Secure {
+		return &usageError{err: fmt.Errorf("--firmware %s is not known", o.Firmware), hint: "choose bios, uefi or secure"}
 	}
 	switch o.Network {
 	case vm.NetworkOpen, vm.NetworkNone:

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -102,7 +101,7 @@ func (a *app) build(ctx context.Context, o *options, args []string) error {
 	if err != nil {
 		return a.failure(ctx, err, logPath)
 	}
-	return a.results(result, o)
+	return a.results(result, o.progress, o.result)
 }
 
 // failure completes a build's error with where its log is.
@@ -126,29 +125,4 @@ func openLog(path string) (*os.File, error) {
 		return nil, fmt.Errorf("cannot write the log: %w", err)
 	}
 	return f, nil
-}
-
-// results prints what was made.
-func (a *app) results(r *build.Result, o *options) error {
-	for _, out := range r.Outputs {
-		fmt.Fprintln(a.stdout, out.Path)
-		if o.progress != "quiet" && o.progress != "json" {
-			fmt.Fprintf(a.stderr, "%s  %s\n", filepath.Base(out.Path), size(out.Size))
-		}
-	}
-	text, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
-	if o.progress == "json" {
-		line, err := json.Marshal(r)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(a.stderr, `{"event":"result","result":%s}`+"\n", line)
-	}
-	if o.result == "" {
-		return nil
-	}
-	return writeWhole(o.result, append(text, '\n'))
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/dibber-project/dibber/pkg/container"
 	"github.com/dibber-project/dibber/pkg/output"
+	"github.com/dibber-project/dibber/pkg/verify"
 	"github.com/dibber-project/dibber/pkg/vm"
 )
 
@@ -45,6 +46,7 @@ func exitStatus(err error) int {
 		types   *output.TypeError
 		unseen  *vm.NotSeenError
 		missing *vm.MissingError
+		faults  *verify.FaultError
 	)
 	switch {
 	case err == nil:
@@ -57,7 +59,7 @@ func exitStatus(err error) int {
 		return exitUsage
 	case errors.As(err, &machine), errors.As(err, &missing), errors.Is(err, exec.ErrNotFound):
 		return exitMachine
-	case errors.As(err, &unseen):
+	case errors.As(err, &unseen), errors.As(err, &faults):
 		return exitCheck
 	}
 	return exitFailed

@@ -276,18 +276,14 @@ func number(flag string, value float64, variable string) (float64, error) {
 // SOURCE_DATE_EPOCH both are the same every time.
 func identity(name string) (time.Time, [16]byte, error) {
 	var seed [16]byte
-	epoch := os.Getenv("SOURCE_DATE_EPOCH")
-	if epoch == "" {
+	epoch, err := sourceDateEpoch()
+	if err != nil || epoch == nil {
 		rand.Read(seed[:])
-		return time.Now().Truncate(time.Second), seed, nil
+		return time.Now().Truncate(time.Second), seed, err
 	}
-	seconds, err := strconv.ParseInt(epoch, 10, 64)
-	if err != nil || seconds < 0 {
-		return time.Time{}, seed, &usageError{err: fmt.Errorf("SOURCE_DATE_EPOCH=%s is not a number of seconds", epoch)}
-	}
-	sum := sha256.Sum256([]byte(epoch + "\x00" + filepath.Base(name)))
+	sum := sha256.Sum256([]byte(strconv.FormatInt(*epoch, 10) + "\x00" + filepath.Base(name)))
 	copy(seed[:], sum[:])
-	return time.Unix(seconds, 0).UTC(), seed, nil
+	return time.Unix(*epoch, 0).UTC(), seed, nil
 }
 
 func first(values ...string) string {

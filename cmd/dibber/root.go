@@ -16,7 +16,9 @@ func (a *app) rootCommand() *cobra.Command {
 		Use:   "dibber",
 		Short: "Build machine images from diskimage-builder elements, without root",
 		Example: `  dibber build -o debian -t qcow2,oci debian-minimal vm devuser openssh-server growroot
+  dibber convert oci:debian.oci -t vmdk,vhdx -o debian
   dibber boot debian.qcow2
+  dibber inspect debian.qcow2
   dibber elements list
   dibber doctor`,
 		Version:       version,
@@ -37,7 +39,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &usageError{err: err, hint: cmd.CommandPath() + " --help lists the flags"}
 	})
-	root.AddCommand(a.buildCommand(), a.bootCommand(), a.elementsCommand(), a.shellCommand(), a.cleanCommand(), a.doctorCommand(), a.hookToolCommand())
+	root.AddCommand(a.buildCommand(), a.convertCommand(), a.bootCommand(), a.inspectCommand(), a.lsCommand(), a.catCommand(), a.extractCommand(), a.verifyCommand(), a.elementsCommand(), a.shellCommand(), a.cleanCommand(), a.doctorCommand(), a.hookToolCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SuggestionsMinimumDistance = 2
 	return root

@@ -27,13 +27,14 @@ type outputs struct {
 func (o *outputs) writer() *output.Writer {
 	return &output.Writer{
 		Name: o.job.Name, Dir: o.job.Dir, Checksums: o.job.Checksums, KeepOld: o.job.KeepOld,
-		Time: o.job.Time, Now: o.job.Now, Observe: o.tellOutput, Format: o.job.formatOptions(),
+		Time: o.job.Time, Now: o.job.Now, Observe: func(e output.Event) { o.tell(OutputEvent(e)) }, Format: o.job.formatOptions(),
 	}
 }
 
-func (o *outputs) tellOutput(e output.Event) {
+// OutputEvent is an event of package output as one of a build.
+func OutputEvent(e output.Event) Event {
 	kinds := map[output.Kind]Kind{output.Started: StepStarted, output.Progress: Progress, output.Ended: StepEnded}
-	o.tell(Event{Kind: kinds[e.Kind], Step: e.Step, Took: e.Took, Done: e.Done, Total: e.Total})
+	return Event{Kind: kinds[e.Kind], Step: e.Step, Took: e.Took, Done: e.Done, Total: e.Total}
 }
 
 // diskNames lists the disks that there will be.
@@ -56,7 +57,9 @@ func (o *outputs) write(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o.made, err = o.writer().Write(ctx, o.job.Types, output.Content{
+	w := o.writer()
+	want.Round = w.Round(o.job.Types)
+	o.made, err = w.Write(ctx, o.job.Types, output.Content{
 		Tree:  t,
 		Disks: func(ctx context.Context) ([]output.Disk, error) { return output.Disks(ctx, t, want) },
 		Image: func(ctx context.Context) (*oci.Image, error) { return o.image(ctx, t) },
@@ -81,7 +84,7 @@ func (o *outputs) wanted() (output.Wanted, error) {
 	if err != nil {
 		return output.Wanted{}, err
 	}
-	return record.Wanted(o.config.Name)
+	return record.Wanted(o.config.Name, nil)
 }
 
 // wantsBIOS tells whether an element asked, by grub-install, for GRUB's code for

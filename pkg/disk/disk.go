@@ -37,8 +37,9 @@ type piece struct {
 }
 
 // New joins what is on the disk d: the bytes of its partition table, the volumes
-// by their index in d.Parts, and boot code. Every part with a file system needs
-// its volume, which may be shorter than the part. Boot code may lie in a part
+// by their index in d.Parts, and boot code. Every part with a file system, or
+// with a physical volume of LVM, needs its volume, which may be shorter than the
+// part. Boot code may lie in a part
 // that has no volume. All faults are told, by the names of the parts.
 func New(d *layout.Disk, table []sparse.Part, volumes map[int]sparse.Image, code []sparse.Part) (*Disk, error) {
 	pieces, faults := placeVolumes(d, volumes)
@@ -80,6 +81,9 @@ func name(d *layout.Disk) string {
 
 // partName is how an error calls a part.
 func partName(p *layout.Part) string {
+	if p.Partition == nil && p.PhysicalVolume != nil {
+		return "the physical volume on the whole disk"
+	}
 	if p.Partition == nil {
 		return "the file system on the whole disk"
 	}
@@ -92,6 +96,8 @@ func placeVolumes(d *layout.Disk, volumes map[int]sparse.Image) (pieces []piece,
 		p := &d.Parts[i]
 		v := volumes[i]
 		switch {
+		case v == nil && p.PhysicalVolume != nil:
+			faults = append(faults, fmt.Errorf("%s has no volume for its physical volume %s", partName(p), p.PhysicalVolume.Name))
 		case v == nil && p.FileSystem != nil:
 			faults = append(faults, fmt.Errorf("%s has no volume for its %s", partName(p), p.FileSystem.Type))
 		case v == nil:
@@ -147,7 +153,7 @@ func checkParts(d *layout.Disk) (faults []error) {
 func checkOutsideParts(d *layout.Disk, t sparse.Part) (faults []error) {
 	for i := range d.Parts {
 		p := &d.Parts[i]
-		if p.FileSystem == nil && t.Offset < p.Offset+p.Length && p.Offset < t.End() {
+		if p.FileSystem == nil && p.PhysicalVolume == nil && t.Offset < p.Offset+p.Length && p.Offset < t.End() {
 			faults = append(faults, fmt.Errorf("the partition table, bytes %d to %d, overlaps %s, bytes %d to %d",
 				t.Offset, t.End(), partName(p), p.Offset, p.Offset+p.Length))
 		}

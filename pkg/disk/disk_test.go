@@ -60,6 +60,29 @@ func TestAFileSystemOnTheWholeDiskNeedsNoTable(t *testing.T) {
 	sparsetest.Test(t, d, bytes.Repeat([]byte{'v'}, 1000))
 }
 
+func TestAPhysicalVolumeNeedsItsVolume(t *testing.T) {
+	whole := &layout.Disk{
+		Image: &layout.Image{Name: "image0", SectorSize: 512},
+		Size:  1000,
+		Parts: []layout.Part{{Length: 1000, PhysicalVolume: &layout.PhysicalVolume{Name: "pv"}}},
+	}
+	d, err := disk.New(whole, nil, map[int]sparse.Image{0: fill(1000, 'v')}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sparsetest.Test(t, d, bytes.Repeat([]byte{'v'}, 1000))
+	part := plan()
+	part.Parts[0].PhysicalVolume = &layout.PhysicalVolume{Name: "pv"}
+	for want, d := range map[string]*layout.Disk{
+		"the physical volume on the whole disk has no volume for its physical volume pv": whole,
+		`partition 1 "BSP" has no volume for its physical volume pv`:                     part,
+	} {
+		if _, err := disk.New(d, nil, map[int]sparse.Image{1: fill(mib, 'v')}, nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
 func TestWhatDoesNotFitIsRefusedByName(t *testing.T) {
 	root := func() map[int]sparse.Image { return map[int]sparse.Image{1: fill(mib, 'v')} }
 	for name, c := range map[string]struct {

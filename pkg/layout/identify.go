@@ -2,13 +2,14 @@ package layout
 
 import (
 	"crypto/sha1"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"strings"
 )
 
-// Identify gives a UUID, GUID, disk id or FAT serial number to all that has
+// Identify gives a UUID, GUID, disk id, FAT serial number or UUID of LVM to all that has
 // none yet. uuid is asked once for each, with a purpose that is unlike every
 // other of the plan and does not change with sizes; it answers with the bytes
 // of a UUID of RFC 4122, as [NameUUID] does.
@@ -17,6 +18,9 @@ func (p *Plan) Identify(uuid func(purpose string) [16]byte) {
 		if image.Table != nil {
 			image.Table.identify(image.Name, uuid)
 		}
+	}
+	for _, lvm := range p.LVM {
+		lvm.identify(uuid)
 	}
 	for _, f := range p.FileSystems() {
 		if f.UUID != "" {
@@ -47,6 +51,37 @@ func (t *Table) identify(image string, uuid func(string) [16]byte) {
 			partition.GUID = FormatUUID(uuid("partition " + partition.Name + " of " + image))
 		}
 	}
+}
+
+func (l *LVM) identify(uuid func(string) [16]byte) {
+	set := func(id *string, purpose string) {
+		if *id == "" {
+			*id = lvmUUID(uuid(purpose))
+		}
+	}
+	for _, pv := range l.PhysicalVolumes {
+		set(&pv.UUID, "physical volume "+pv.Name)
+	}
+	for _, vg := range l.VolumeGroups {
+		set(&vg.UUID, "volume group "+vg.Name)
+	}
+	for _, lv := range l.LogicalVolumes {
+		set(&lv.UUID, "logical volume "+lv.Name)
+	}
+}
+
+// lvmUUID gives the 32 letters and digits, in groups with dashes between them,
+// that LVM has for a UUID.
+func lvmUUID(id [16]byte) string {
+	const alphabet = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	var b []byte
+	for i, c := range sha256.Sum256(id[:]) {
+		if i >= 6 && i <= 26 && (i-6)%4 == 0 {
+			b = append(b, '-')
+		}
+		b = append(b, alphabet[int(c)%len(alphabet)])
+	}
+	return string(b)
 }
 
 // NameUUID gives the UUID of a purpose within a namespace: RFC 4122 section

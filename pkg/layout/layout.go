@@ -1,14 +1,13 @@
 // Package layout holds the wanted disk as data: what diskimage-builder's block
 // device configuration (its tree and its graph form) asks for, and what comes
-// of it once sizes are known. It does not know what a partition table or a
-// file system looks like on disk, and it makes no LVM volumes: they are read
-// and checked, and [Plan.Fit] refuses them.
+// of it once sizes are known. It does not know what a partition table, a file
+// system or the metadata of LVM looks like on disk.
 //
 // [Find] chooses the configuration and [Read] turns it into a [Plan];
-// [Plan.Fit] turns a plan and the space that its file systems need into a
-// [Disk] with every byte address fixed; [Plan.Fstab] gives /etc/fstab. UUIDs
-// and disk ids come in from outside ([Plan.Identify]), so the same input gives
-// the same disk.
+// [Plan.FitAll] turns a plan and the space that its file systems need into a
+// [Disk] for each image and a [Group] for each volume group, with every byte
+// address fixed; [Plan.Fstab] gives /etc/fstab. UUIDs and disk ids come in from
+// outside ([Plan.Identify]), so the same input gives the same disk.
 package layout
 
 // MainImage is the name that the image with the root file system must have.
@@ -24,14 +23,16 @@ type Plan struct {
 	open *FileSystem // mkfs_root, if the configuration leaves its options open
 }
 
-// Image is one disk image (DIB's local_loop). It holds either a partition
-// table or, when Table is nil, one file system on the whole of it.
+// Image is one disk image (DIB's local_loop). It holds a partition table or,
+// when Table is nil, one file system or physical volume on the whole of it.
 type Image struct {
 	Name       string // "image0" is the main one
 	Size       int64  // bytes; 0: computed from the content
 	SectorSize int64  // 512 or 4096
 	Table      *Table
 	FileSystem *FileSystem
+
+	PhysicalVolume *PhysicalVolume
 }
 
 // Label is the kind of a partition table.
@@ -68,7 +69,9 @@ type Partition struct {
 	Boot       bool        // MBR: the active flag
 	Primary    bool        // MBR: else logical
 	GUID       string      // GPT; set by Identify
-	FileSystem *FileSystem // nil: left empty (a BIOS boot partition)
+	FileSystem *FileSystem // nil: left empty (a BIOS boot partition), or LVM's
+
+	PhysicalVolume *PhysicalVolume
 }
 
 // Size is absolute or a share of the space still free when the partition is placed.
@@ -111,6 +114,8 @@ type LVM struct {
 	PhysicalVolumes []*PhysicalVolume
 	VolumeGroups    []*VolumeGroup
 	LogicalVolumes  []*LogicalVolume
+
+	refused []error // what no disk can be made of; see Plan.CheckLVM
 }
 
 // PhysicalVolume is a partition or a whole image given to LVM; one of the two
@@ -120,6 +125,7 @@ type PhysicalVolume struct {
 	Partition *Partition
 	Image     *Image
 	Options   []string // of pvcreate
+	UUID      string   // as LVM writes it; set by Identify when empty
 }
 
 // VolumeGroup is what logical volumes share.
@@ -127,6 +133,8 @@ type VolumeGroup struct {
 	Name            string
 	PhysicalVolumes []*PhysicalVolume
 	Options         []string // of vgcreate
+	UUID            string   // as LVM writes it; set by Identify when empty
+	Where           string   // "FILE:LINE:COL" in the configuration
 }
 
 // LogicalVolume is what a file system lies on.
@@ -138,6 +146,8 @@ type LogicalVolume struct {
 	Type        string // "", "thin" or "thin-pool"
 	ThinPool    string
 	Options     []string // of lvcreate
+	UUID        string   // as LVM writes it; set by Identify when empty
+	Where       string   // "FILE:LINE:COL" in the configuration
 	FileSystem  *FileSystem
 }
 
@@ -154,7 +164,9 @@ type Part struct {
 	Number     int         // as the kernel numbers it; logical ones from 5; 0 without a table
 	Offset     int64       // bytes
 	Length     int64       // bytes
-	FileSystem *FileSystem // nil: empty
+	FileSystem *FileSystem // nil: empty, or LVM's
+
+	PhysicalVolume *PhysicalVolume
 }
 
 // End is the first byte after the part.

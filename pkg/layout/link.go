@@ -27,7 +27,7 @@ func (r *reader) put(e *entry, base *object) bool {
 	case *Table:
 		image, ok := base.value.(*Image)
 		if ok {
-			r.only(e, image.Table == nil && image.FileSystem == nil)
+			r.only(e, image.empty())
 			image.Table = object
 			if object.Label == MBR && object.Alignment()%image.SectorSize != 0 {
 				r.fault(e.at, "align must be a multiple of %d, the size of a sector", image.SectorSize)
@@ -62,32 +62,34 @@ func (r *reader) only(e *entry, alone bool) {
 	}
 }
 
+// empty tells that nothing lies on the image so far.
+func (i *Image) empty() bool { return i.Table == nil && i.FileSystem == nil && i.PhysicalVolume == nil }
+
 func (r *reader) putFileSystem(e *entry, f *FileSystem, base *object) bool {
-	var place **FileSystem
 	switch on := base.value.(type) {
 	case *Image:
-		r.only(e, on.Table == nil)
-		place = &on.FileSystem
+		r.only(e, on.empty())
+		on.FileSystem = f
 	case *Partition:
-		place = &on.FileSystem
+		r.only(e, on.FileSystem == nil && on.PhysicalVolume == nil)
+		on.FileSystem = f
 	case *LogicalVolume:
-		place = &on.FileSystem
+		r.only(e, on.FileSystem == nil)
+		on.FileSystem = f
 	default:
 		return false
 	}
-	r.only(e, *place == nil)
-	*place = f
 	return true
 }
 
 func (r *reader) putPhysicalVolume(e *entry, pv *PhysicalVolume, base *object) bool {
 	switch on := base.value.(type) {
 	case *Image:
-		r.only(e, on.FileSystem == nil && on.Table == nil)
-		pv.Image = on
+		r.only(e, on.empty())
+		pv.Image, on.PhysicalVolume = on, pv
 	case *Partition:
-		r.only(e, on.FileSystem == nil)
-		pv.Partition = on
+		r.only(e, on.FileSystem == nil && on.PhysicalVolume == nil)
+		pv.Partition, on.PhysicalVolume = on, pv
 	default:
 		return false
 	}

@@ -329,8 +329,14 @@ func TestLVMIsReadAndRefusedOnlyWhenADiskIsWanted(t *testing.T) {
 	if want := "[lv_root]=/dev/mapper/vg-lv_root "; !strings.Contains(p.ImageBlockDevices(), want) {
 		t.Error(p.ImageBlockDevices())
 	}
-	_, err := p.Fit(p.Images[0], 1<<36, nil)
-	if err == nil || !strings.Contains(err.Error(), "this version makes no LVM volumes, and lvm lvm at f.yaml:4:3 asks for them") {
+	for _, err := range []error{p.CheckLVM(), fitAll(p, 64*gibibyte)} {
+		want := "f.yaml:10:51: pool: a volume of type thin-pool is not made; ordinary volumes have no type\n" +
+			"f.yaml:11:54: lv_root: a volume of type thin is not made; ordinary volumes have no type"
+		if err == nil || err.Error() != want {
+			t.Error(err)
+		}
+	}
+	if _, err := p.Fit(p.Images[0], 1<<36, nil); err == nil || !strings.Contains(err.Error(), "lvm lvm at f.yaml:4:3 asks for volumes") {
 		t.Error(err)
 	}
 }
@@ -354,6 +360,22 @@ func TestFaultsOfLVMAreTold(t *testing.T) {
 		{"{name: pv, base: root,", "{name: pv, base: rot,", "Edge not defined: rot->pv"},
 		{"{name: pv, base: root,", "{name: pv, base: fs_root,", "pv cannot lie on fs_root, which is a file system"},
 		{"name: pool,", "name: pv,", "Duplicate node name: pv"},
+		{"base: [pv],", "base: [],", "the volume group vg has no physical volume"},
+		{"base: [pv],", "base: [pv, pv],", "the physical volume pv is in the volume group vg already"},
+		{"options: [--force]}]\n    lvs", "options: [-p, '1']}, {name: w, base: [pv]}]\n    lvs", "the physical volume pv is in the volume group vg already"},
+		{"base: root, options: [--force]}]", "base: root}, {name: pw, base: root}]", "pv pw: there is something else on root already"},
+		{"base: root, options: [--force]}]", "base: image0}]", "pv pv: there is something else on image0 already"},
+		{"name: lv_var,", "name: 'lv var',", "f.yaml:12:9: the name [lv var] is none for a logical volume"},
+		{"name: lv_var,", "name: lv_tdata,", "LVM keeps the name [lv_tdata] of a logical volume for itself"},
+		{"name: lv_var,", "name: pvmove0,", "LVM keeps the name [pvmove0] of a logical volume for itself"},
+		{"name: vg,", "name: -vg,", "the name [-vg] is none for a volume group"},
+		{"57%VG", "57%LV", "f.yaml:12:43: extents [57%LV] is a share of something that is not known: VG, FREE and PVS are"},
+		{"57%VG", "5.5%VG", "extents [5.5%VG] is no number of extents"},
+		{"57%VG", "0%VG", "extents [0%VG] is nothing"},
+		{"57%VG", "57%", "extents [57%] is no number of extents"},
+		{"57%VG", "'-5'", "extents [-5] is no number of extents"},
+		{"57%VG", "'99999999999'", "extents [99999999999] is too large"},
+		{"extents: 57%VG", "size: 1MiB", "f.yaml:12:40: size [1MiB] of a logical volume is less than 4 MiB"},
 		{"size: 40G}", "size: 40G, mkfs: {type: ext4}}", "pv pv: there is something else on root already"},
 	} {
 		_, err := layout.Read("f.yaml", []byte(strings.Replace(lvmForm, c.old, c.new, 1)), layout.Defaults{})
@@ -385,7 +407,9 @@ func FuzzReadPlansAreSound(f *testing.F) {
 		}
 		_ = p.ImageBlockDevices()
 		for _, image := range p.Images {
-			d, err := p.Fit(image, 1<<30, func(*layout.FileSystem) int64 { return 1 << 20 })
+			q := *p
+			q.LVM = nil
+			d, err := q.Fit(image, 1<<30, func(*layout.FileSystem) int64 { return 1 << 20 })
 			if err != nil {
 				continue
 			}
@@ -397,5 +421,6 @@ func FuzzReadPlansAreSound(f *testing.F) {
 				end = part.End()
 			}
 		}
+		checkGroups(t, p)
 	})
 }

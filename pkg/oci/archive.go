@@ -80,11 +80,11 @@ func (a *archive) find(name string) (member, error) {
 }
 
 func (a *archive) openMember(m member) (io.ReadCloser, error) {
-	f, err := os.Open(a.file)
+	f, part, err := place{a.file, m.offset, m.size}.open()
 	if err != nil {
 		return nil, err
 	}
-	return section{io.NewSectionReader(f, m.offset, m.size), f}, nil
+	return section{part, f}, nil
 }
 
 type section struct {
@@ -227,9 +227,9 @@ func (a *archive) describe(name string) (v1.Descriptor, error) {
 // layerType tells how a layer is compressed by its first bytes.
 func layerType(head []byte) types.MediaType {
 	switch {
-	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
+	case bytes.HasPrefix(head, []byte(magicGzip)):
 		return types.OCILayer
-	case bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+	case isZstd(head):
 		return types.OCILayerZStd
 	}
 	return types.OCIUncompressedLayer

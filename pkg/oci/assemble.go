@@ -3,6 +3,7 @@ package oci
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -45,18 +46,26 @@ type Config struct {
 	TempDir string // for compressed layers, as long as the image is used
 }
 
-// Assemble makes an image of a base, which may be nil, and layers on it, lowest
-// first. The base's layers keep their digests; of layers that are empty nothing is
-// kept but their line in the history.
+// Assemble is AssembleContext without an end before its time.
 func Assemble(base *Base, layers []Layer, c Config) (*Image, error) {
-	image, err := assemble(base, layers, c)
+	return AssembleContext(context.Background(), base, layers, c)
+}
+
+// AssembleContext makes an image of a base, which may be nil, and layers on it,
+// lowest first. The base's layers keep their digests; of layers that are empty
+// nothing is kept but their line in the history.
+func AssembleContext(ctx context.Context, base *Base, layers []Layer, c Config) (*Image, error) {
+	image, err := assemble(ctx, base, layers, c)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot assemble the image: %w", err)
 	}
 	return image, nil
 }
 
-func assemble(base *Base, layers []Layer, c Config) (*Image, error) {
+func assemble(ctx context.Context, base *Base, layers []Layer, c Config) (*Image, error) {
 	if c.Created.IsZero() {
 		c.Created = time.Unix(0, 0)
 	}
@@ -75,7 +84,7 @@ func assemble(base *Base, layers []Layer, c Config) (*Image, error) {
 			created = c.Created
 		}
 		history := v1.History{Created: v1.Time{Time: created.UTC()}, CreatedBy: l.CreatedBy}
-		done, err := compress(l.Tar, c)
+		done, err := compress(ctx, l.Tar, c)
 		if err != nil {
 			return nil, fmt.Errorf("layer %s: %w", l.Tar, err)
 		}
@@ -223,7 +232,7 @@ type compressed struct {
 
 // compress packs a tar into a file of TempDir, once, whatever becomes of it. It
 // gives nil for a tar without entries.
-func compress(name string, c Config) (done *compressed, err error) {
+func compress(ctx context.Context, name string, c Config) (done *compressed, err error) {
 	in, err := os.Open(name)
 	if err != nil {
 		return nil, err
@@ -251,7 +260,7 @@ func compress(name string, c Config) (done *compressed, err error) {
 	if err != nil {
 		return nil, err
 	}
-	entries, err := walk(in, io.MultiWriter(diff, w))
+	entries, err := walk(until{ctx, in}, io.MultiWriter(diff, w))
 	if err = errors.Join(err, w.Close()); err != nil || entries == 0 {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
-// Package oci finds, fetches, assembles and writes OCI images. It does not know
-// buildah's storage, disks or elements, and it does not merge layers into a
-// tree: it hands out their tars.
+// Package oci finds, fetches, assembles and writes OCI images, and gives the
+// tree that an image's layers make. It does not know buildah's storage, disks or
+// elements, and leaves the rules by which layers lie over each other to package
+// layer.
 //
 // Everything read is checked against its digest, wherever it came from, and
 // the same input gives the same bytes.

@@ -134,8 +134,6 @@ func fromCache(dir, ref string, want v1.Platform) *Image {
 
 // store copies all blobs of an image into a layout, several at a time.
 func store(ctx context.Context, l layout, image *Image, at int, progress func(done, total int64)) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	jobs := slices.Clone(image.manifest.Layers)
 	documents := memory{map[v1.Hash][]byte{
 		image.descriptor.Digest:      image.raw,
@@ -143,35 +141,9 @@ func store(ctx context.Context, l layout, image *Image, at int, progress func(do
 	}, image.from}
 	jobs = append(jobs, image.manifest.Config, image.descriptor)
 	tell := teller(jobs, progress)
-
-	todo := make(chan v1.Descriptor)
-	var failures []error
-	var mu sync.Mutex
-	var workers sync.WaitGroup
-	for range at {
-		workers.Go(func() {
-			for d := range todo {
-				if err := l.put(ctx, documents, d, tell); err != nil {
-					mu.Lock()
-					failures = append(failures, err)
-					mu.Unlock()
-					cancel()
-				}
-			}
-		})
-	}
-	for _, d := range unique(jobs) {
-		select {
-		case todo <- d:
-		case <-ctx.Done():
-		}
-	}
-	close(todo)
-	workers.Wait()
-	if len(failures) > 0 {
-		return failures[0] // the others are its consequence
-	}
-	return ctx.Err()
+	return each(ctx, at, unique(jobs), func(ctx context.Context, d v1.Descriptor) error {
+		return l.put(ctx, documents, d, tell)
+	})
 }
 
 // unique leaves out blobs that come again; two workers must not write one.

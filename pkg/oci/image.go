@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/partial"
@@ -96,6 +98,21 @@ func (i *Image) Platform() string {
 // Labels gives the labels of the image's config.
 func (i *Image) Labels() map[string]string { return i.config.Config.Labels }
 
+// Config gives what the image is for, as [Assemble] takes it.
+func (i *Image) Config() Config {
+	c := i.config.Config
+	return Config{
+		Architecture: i.config.Architecture,
+		Created:      i.config.Created.Time,
+		Author:       i.config.Author,
+		Labels:       maps.Clone(c.Labels),
+		Env:          slices.Clone(c.Env),
+		Cmd:          slices.Clone(c.Cmd),
+		Entrypoint:   slices.Clone(c.Entrypoint),
+		WorkingDir:   c.WorkingDir,
+	}
+}
+
 // remoteable gives the image as go-containerregistry's functions want it.
 func (i *Image) remoteable() (v1.Image, error) { return partial.CompressedToImage(core{i}) }
 
@@ -136,15 +153,6 @@ func (l storedLayer) Size() (int64, error)                { return l.d.Size, nil
 func (l storedLayer) MediaType() (types.MediaType, error) { return l.d.MediaType, nil }
 func (l storedLayer) Compressed() (io.ReadCloser, error)  { return openBlob(l.from, l.d) }
 func (l storedLayer) Descriptor() (*v1.Descriptor, error) { return &l.d, nil }
-
-// tar opens the uncompressed tar of layer n, unchecked by its DiffID.
-func (i *Image) tar(n int) (io.ReadCloser, error) {
-	layer, err := partial.CompressedToLayer(storedLayer{i.from, i.manifest.Layers[n], i.config.RootFS.DiffIDs[n]})
-	if err != nil {
-		return nil, err
-	}
-	return layer.Uncompressed()
-}
 
 // describe gives the descriptor of bytes.
 func describe(b []byte, t types.MediaType) (v1.Descriptor, error) {

@@ -15,7 +15,6 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sys/unix"
 )
 
 // layout is an OCI image layout in a folder (image-spec, image-layout.md).
@@ -24,25 +23,16 @@ type layout struct {
 	synced bool // blobs reach the disk before they get their name
 }
 
-const partialPrefix = ".partial-"
-
 func (l layout) blob(h v1.Hash) string {
 	return filepath.Join(l.dir, specs.ImageBlobsDir, h.Algorithm, h.Hex)
 }
 
 func (l layout) open(d v1.Descriptor) (io.ReadCloser, error) {
-	f, err := os.Open(l.blob(d.Digest))
+	f, part, err := place{l.blob(d.Digest), 0, -1}.open()
 	if err != nil {
 		return nil, err
 	}
-	st, err := f.Stat()
-	if err == nil && !st.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not a file", f.Name())
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
+	return section{part, f}, nil
 }
 
 // has tells whether a blob is there in its full length.
@@ -109,57 +99,25 @@ func (l layout) put(ctx context.Context, from blobs, d v1.Descriptor, progress f
 		return err
 	}
 	defer f.Close() // after the rename, as closing ends the lock; f is written by then
-	_, err = io.Copy(counted{f, progress}, rc)
+	_, err = io.Copy(counted{f, progress}, until{ctx, rc})
 	if ctx.Err() != nil {
 		err = ctx.Err()
 	}
 	if err == nil && l.synced {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Chmod(0o644)); err == nil {
-		err = os.Rename(f.Name(), l.blob(d.Digest))
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
+	return finish(f, errors.Join(err, f.Chmod(0o644)), l.blob(d.Digest))
 }
 
-// partial makes a file for what is not yet whole, locked while it is open. The
-// layout is locked meanwhile, lest sweep takes it for a dead writer's.
-func (l layout) partial(dir string) (f *os.File, err error) {
-	lockErr := l.locked(func() error {
-		if f, err = os.CreateTemp(dir, partialPrefix); err != nil {
-			return err
-		}
-		return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	})
-	if lockErr != nil && f != nil {
-		return nil, errors.Join(lockErr, f.Close(), os.Remove(f.Name()))
-	}
-	return f, lockErr
-}
+// partial makes a file for what is not yet whole.
+func (l layout) partial(dir string) (*os.File, error) { return createPartial(l.lock(), dir) }
 
-// locked calls do while no other process or goroutine does so for this layout:
-// the folder of blobs is the lock. (That of the layout may be locked by whoever
-// makes it.)
-func (l layout) locked(do func() error) error {
-	dir, err := os.Open(filepath.Join(l.dir, specs.ImageBlobsDir))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	for {
-		err = unix.Flock(int(dir.Fd()), unix.LOCK_EX)
-		if !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("locking %s: %w", l.dir, err)
-	}
-	return do()
-}
+// lock is the folder that is locked to change the layout. (That of the layout
+// may be locked by whoever makes it.)
+func (l layout) lock() string { return filepath.Join(l.dir, specs.ImageBlobsDir) }
+
+// locked calls do while no other process or goroutine does so for this layout.
+func (l layout) locked(do func() error) error { return locked(l.lock(), do) }
 
 type counted struct {
 	io.Writer
@@ -172,27 +130,8 @@ func (c counted) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// sweep removes what writers left behind that were killed. A writer that
-// lives holds a lock on its file.
-func (l layout) sweep() error { return l.locked(l.sweepLocked) }
-
-func (l layout) sweepLocked() error {
-	left, err := filepath.Glob(filepath.Join(l.dir, specs.ImageBlobsDir, "sha256", partialPrefix+"*"))
-	if err != nil {
-		return err
-	}
-	for _, name := range left {
-		f, err := os.Open(name)
-		if err != nil {
-			continue // it was finished or swept meanwhile
-		}
-		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-			_ = os.Remove(name)
-		}
-		_ = f.Close() // only read
-	}
-	return nil
-}
+// sweep removes what writers left behind that were killed.
+func (l layout) sweep() error { return sweep(l.lock(), filepath.Join(l.lock(), "sha256")) }
 
 // replace writes a file beside the blobs so that readers see the old or the
 // new content, never a part.

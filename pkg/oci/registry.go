@@ -106,9 +106,6 @@ func ask(ctx context.Context, place endpoint, want v1.Platform, o ResolveOptions
 		return nil, err
 	}
 	d := got.Descriptor
-	if d.MediaType.IsSchema1() {
-		return nil, errors.New("its manifest is of docker's first schema, which registries gave up in 2019")
-	}
 	from := memory{map[v1.Hash][]byte{d.Digest: got.Manifest}, repository{ctx, puller, ref.Context()}}
 	if o.Cache != "" {
 		from.below = either{layout{dir: o.Cache}, from.below}

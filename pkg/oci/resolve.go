@@ -182,13 +182,21 @@ func resolveIndex(from blobs, index *v1.IndexManifest, ref, tag, digest string, 
 	return newBase(ref, image, want)
 }
 
+var errSchema1 = errors.New("its manifest is of docker's first schema, which registries gave up in 2019")
+
 // maxNesting bounds indexes within indexes.
 const maxNesting = 3
 
 // openPlatform follows indexes down to the image for a platform.
 func openPlatform(from blobs, d v1.Descriptor, want v1.Platform, depth int) (*Image, error) {
-	if !d.MediaType.IsIndex() {
+	switch {
+	case d.MediaType.IsIndex():
+	case d.MediaType.IsSchema1():
+		return nil, errSchema1
+	case d.MediaType == "" || d.MediaType.IsImage():
 		return openImage(from, d)
+	default:
+		return nil, fmt.Errorf("it is of type %s, which is no image", d.MediaType)
 	}
 	if depth == maxNesting {
 		return nil, errors.New("its indexes are nested too deep")

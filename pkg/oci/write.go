@@ -19,16 +19,25 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// WriteLayout writes the image into an image layout, under a tag if that is
-// not "". A folder that is an image layout already keeps its other images.
+// WriteLayout is WriteLayoutContext without an end before its time.
 func (i *Image) WriteLayout(dir, tag string) error {
-	if err := i.writeLayout(dir, tag); err != nil {
+	return i.WriteLayoutContext(context.Background(), dir, tag)
+}
+
+// WriteLayoutContext writes the image into an image layout, under a tag if that
+// is not "". A folder that is an image layout already keeps its other images.
+func (i *Image) WriteLayoutContext(ctx context.Context, dir, tag string) error {
+	err := i.writeLayout(ctx, dir, tag)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
 		return fmt.Errorf("cannot write image layout %s: %w", dir, err)
 	}
 	return nil
 }
 
-func (i *Image) writeLayout(dir, tag string) error {
+func (i *Image) writeLayout(ctx context.Context, dir, tag string) error {
 	if err := checkTag(tag); err != nil {
 		return err
 	}
@@ -41,7 +50,7 @@ func (i *Image) writeLayout(dir, tag string) error {
 	if err := l.create(); err != nil {
 		return err
 	}
-	if err := store(context.Background(), l, i, 1, nil); err != nil {
+	if err := store(ctx, l, i, 1, nil); err != nil {
 		return err
 	}
 	return l.update(func(list []v1.Descriptor) []v1.Descriptor {
@@ -194,54 +203,5 @@ func (t *tarWriter) stream(name string, size int64, r io.Reader) error {
 		return err
 	}
 	_, err := io.Copy(t, r)
-	return err
-}
-
-// Tars unpacks the image's layers into a folder, each into a file named by its
-// diff ID, and gives the files' paths, lowest layer first. A file that is there is
-// taken as it is: it got its name only after its content was checked.
-func (i *Image) Tars(ctx context.Context, dir string) ([]string, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("cannot unpack layers: %w", err)
-	}
-	var out []string
-	for n, diffID := range i.config.RootFS.DiffIDs {
-		file := filepath.Join(dir, diffID.Hex+".tar")
-		out = append(out, file)
-		if _, err := os.Stat(file); err == nil {
-			continue
-		}
-		if err := i.unpack(ctx, n, file); err != nil {
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
-			}
-			return nil, fmt.Errorf("cannot unpack layer %s: %w", i.manifest.Layers[n].Digest, err)
-		}
-	}
-	return out, nil
-}
-
-func (i *Image) unpack(ctx context.Context, n int, file string) error {
-	rc, err := i.tar(n)
-	if err != nil {
-		return err
-	}
-	defer context.AfterFunc(ctx, func() { rc.Close() })()
-	defer rc.Close()
-	f, err := os.CreateTemp(filepath.Dir(file), partialPrefix)
-	if err != nil {
-		return err
-	}
-	diff := newSum()
-	_, err = io.Copy(io.MultiWriter(f, diff), rc)
-	if want := i.config.RootFS.DiffIDs[n]; err == nil && diff.digest() != want {
-		err = fmt.Errorf("its tar has the digest %s, but the image's config says %s", diff.digest(), want)
-	}
-	if err = errors.Join(err, f.Close(), ctx.Err()); err == nil {
-		err = os.Rename(f.Name(), file)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-	}
 	return err
 }

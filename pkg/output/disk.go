@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/dibber-project/dibber/pkg/artifact"
 	"github.com/dibber-project/dibber/pkg/bootloader"
@@ -22,6 +23,8 @@ import (
 type Disk struct {
 	Name  string // in the plan; layout.MainImage is the one with the root file system
 	Bytes sparse.Image
+	ID    [16]byte // what identifiers in image files are made from
+	Time  int64    // of making, in seconds since the epoch
 }
 
 // diskSuffix tells the outputs of several disks apart.
@@ -40,6 +43,10 @@ type Wanted struct {
 	Time  int64 // of making, in seconds since the epoch
 	BIOS  bool  // place GRUB's boot code, boot.img and core.img of the tree
 
+	// Round gives the size that a disk of a size has in the formats wanted; nil
+	// rounds nothing.
+	Round func(size int64) int64
+
 	// ID gives the random-looking bytes of a purpose, the same ones every time.
 	ID func(purpose string) [16]byte
 }
@@ -47,6 +54,10 @@ type Wanted struct {
 // Disks lays the tree out on every disk of the plan. Its content is read when
 // the disks are read.
 func Disks(ctx context.Context, t *tree.Tree, want Wanted) ([]Disk, error) {
+	t, err := datedRoot(t, want.Time).FindHoles(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
 	trees, err := t.Split(want.Plan.Points())
 	if err != nil {
 		return nil, err
@@ -58,9 +69,19 @@ func Disks(ctx context.Context, t *tree.Tree, want Wanted) ([]Disk, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cannot lay out the disk: %w", err)
 		}
-		disks = append(disks, Disk{image.Name, view})
+		disks = append(disks, Disk{Name: image.Name, Bytes: view, ID: want.ID("image file of " + image.Name), Time: want.Time})
 	}
 	return disks, ctx.Err()
+}
+
+// datedRoot gives the tree with the time of making for its root directory. Layers
+// say nothing of it, as a rule, and a mounted container says when it was mounted.
+func datedRoot(t *tree.Tree, at int64) *tree.Tree {
+	root := *t.Root
+	inode := *root.Inode
+	inode.Mtime = at
+	root.Inode = &inode
+	return &tree.Tree{Root: &root}
 }
 
 // layer lays out one disk.
@@ -110,6 +131,9 @@ func (l *layer) fit() (*layout.Disk, error) {
 	size := l.want.Size
 	if !l.want.Exact {
 		size = l.want.Plan.Least(l.image, size, need)
+	}
+	if l.want.Round != nil {
+		size = l.want.Round(size)
 	}
 	d, err := l.want.Plan.Fit(l.image, size, need)
 	return d, errors.Join(needErr, err)
@@ -174,12 +198,29 @@ func (l *layer) bootCode(d *layout.Disk) ([]sparse.Part, error) {
 	return nil, errors.New("GRUB for i386-pc is wanted, but the tree holds no /boot/grub/i386-pc/boot.img")
 }
 
+// Round gives a function that rounds the size of a disk up to what every one of
+// the types that is a disk can count: for Wanted.
+func (w *Writer) Round(types []string) func(size int64) int64 {
+	return func(size int64) int64 {
+		for _, kind := range types {
+			if !IsDisk(kind) {
+				continue
+			}
+			if rounded, err := format.DiskSize(kind, size, w.Format); err == nil { // else writing tells what is wrong
+				size = max(size, rounded)
+			}
+		}
+		return size
+	}
+}
+
 // writeDisks writes every disk in one format.
 func (w *Writer) writeDisks(ctx context.Context, kind string, disks []Disk) error {
 	for _, d := range disks {
 		suffix := diskSuffix(d.Name)
 		err := w.writeFile(ctx, kind, suffix, func(f *artifact.File) error {
 			options := w.Format
+			options.ID, options.Created = d.ID, time.Unix(d.Time, 0).UTC()
 			options.Progress = func(done, total int64) {
 				w.tell(Event{Kind: Progress, Step: writing(w.path(kind, suffix)), Done: done, Total: total})
 			}

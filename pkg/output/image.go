@@ -27,6 +27,7 @@ func (w *Writer) writeImage(ctx context.Context, kind string, image *oci.Image) 
 	if err != nil {
 		return err
 	}
+	dir.NoSync = w.NoSync
 	if err := image.WriteLayout(dir.Temp(), "latest"); err != nil {
 		dir.Discard()
 		return err

@@ -27,7 +27,7 @@ func extensions() map[string]string {
 		"docker-archive": ".docker.tar",
 	}
 	for _, name := range format.Known() {
-		ext[name] = "." + name
+		ext[name] = format.Extension(name)
 	}
 	return ext
 }
@@ -109,6 +109,7 @@ type Writer struct {
 	Now       func() time.Time // what events are measured by
 	Observe   func(Event)      // may be nil
 	Format    format.Options   // of disk images
+	NoSync    bool             // do not wait until outputs are on the disk
 
 	made []Made
 }
@@ -249,6 +250,7 @@ func (w *Writer) writeFile(ctx context.Context, kind, suffix string, fill func(*
 		return err
 	}
 	defer f.Discard()
+	f.NoSync = w.NoSync
 	if err := fill(f); err != nil {
 		return err
 	}

@@ -53,8 +53,9 @@ func ParseRecord(text string) (Record, error) {
 }
 
 // Wanted gives what the record asks for. name is what errors call the block
-// device configuration.
-func (r Record) Wanted(name string) (Wanted, error) {
+// device configuration; adjust, which may be nil, may change labels, and set
+// UUIDs, before what has no UUID gets one.
+func (r Record) Wanted(name string, adjust func(*layout.Plan)) (Wanted, error) {
 	seed, err := hex.DecodeString(r.Seed)
 	if err != nil || len(seed) != 16 {
 		return Wanted{}, fmt.Errorf("cannot use %s: the seed %q is not 16 bytes in hex", name, r.Seed)
@@ -64,6 +65,9 @@ func (r Record) Wanted(name string) (Wanted, error) {
 		return Wanted{}, err
 	}
 	id := func(purpose string) [16]byte { return layout.NameUUID([16]byte(seed), purpose) }
+	if adjust != nil {
+		adjust(plan)
+	}
 	plan.Identify(id)
 	if r.RootOptions != "" {
 		plan.SetRootOptions(r.RootOptions)

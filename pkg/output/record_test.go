@@ -23,11 +23,11 @@ func TestARecordComesBackFromItsLabelAsItWas(t *testing.T) {
 	if r != sample() {
 		t.Errorf("got %+v", r)
 	}
-	first, err := r.Wanted("the label")
+	first, err := r.Wanted("the label", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := sample().Wanted("the label")
+	again, err := sample().Wanted("the label", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func TestABadRecordIsRefused(t *testing.T) {
 	} {
 		r := sample()
 		change(&r)
-		if _, err := r.Wanted("the label"); err == nil {
+		if _, err := r.Wanted("the label", nil); err == nil {
 			t.Errorf("a bad %s was taken", name)
 		}
 	}

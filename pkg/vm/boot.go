@@ -20,6 +20,9 @@ type Firmware string
 const (
 	BIOS Firmware = "bios"
 	UEFI Firmware = "uefi"
+	// Secure is UEFI with Secure Boot and Microsoft's keys: it starts only what
+	// they have signed, as a distribution's shim.
+	Secure Firmware = "secure"
 )
 
 // Acceleration says whether the host's processor runs the guest's code.
@@ -147,10 +150,16 @@ func (m machine) flash(want Firmware) (*firmware, error) {
 			return nil, fmt.Errorf("%s machines have no BIOS, only UEFI", m.arch)
 		}
 	case UEFI:
+	case Secure:
+		if m.secure == nil {
+			return nil, fmt.Errorf("no firmware with Secure Boot is known for %s machines", m.arch)
+		}
+		f, err := m.findFirmware("/", m.secure)
+		return &f, err
 	default:
-		return nil, fmt.Errorf("firmware %q is unknown: bios or uefi", want)
+		return nil, fmt.Errorf("firmware %q is unknown: bios, uefi or secure", want)
 	}
-	f, err := m.findFirmware("/")
+	f, err := m.findFirmware("/", m.firmware)
 	return &f, err
 }
 

@@ -201,7 +201,7 @@ func TestUEFIStarts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := m.findFirmware("/")
+	f, err := m.findFirmware("/", m.firmware)
 	if err != nil {
 		t.Skip("booting by UEFI needs a firmware: ", err)
 	}
@@ -352,13 +352,13 @@ func TestFirmwareIsFoundWhereDistributionsKeepIt(t *testing.T) {
 		for _, want := range m.firmware {
 			root := t.TempDir()
 			plant(t, root, want.code)
-			_, err := m.findFirmware(root)
+			_, err := m.findFirmware(root, m.firmware)
 			var missing *MissingError
 			if !errors.As(err, &missing) {
 				t.Errorf("%s without its variables gave %v", want.code, err)
 			}
 			plant(t, root, want.vars)
-			found, err := m.findFirmware(root)
+			found, err := m.findFirmware(root, m.firmware)
 			if err != nil || found.code != root+want.code || found.vars != root+want.vars {
 				t.Errorf("planted %v, found %v, %v", want, found, err)
 			}

@@ -61,6 +61,9 @@ func (d drive) option() string {
 // serves as it is and no copy is left behind.
 func (f firmware) arguments() ([]string, error) {
 	var out []string
+	if f.secure {
+		out = append(out, "-machine", "smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on")
+	}
 	for i, name := range []string{f.code, f.vars} {
 		driver, err := probe(name)
 		if err != nil {

@@ -11,7 +11,7 @@ func Missing() []error {
 	if _, err := m.emulator(); err != nil {
 		missing = append(missing, err)
 	}
-	if _, err := m.findFirmware("/"); err != nil {
+	if _, err := m.findFirmware("/", m.firmware); err != nil {
 		missing = append(missing, err)
 	}
 	return missing

@@ -26,6 +26,7 @@ type machine struct {
 	install  string // brings the emulator on Debian and Ubuntu
 	args     []string
 	firmware []firmware // in order of preference
+	secure   []firmware // with Secure Boot; nil: none is known
 	bios     bool       // has a firmware of its own besides UEFI
 	efi      string     // brings the firmware on Debian and Ubuntu
 }
@@ -41,7 +42,7 @@ func machineFor(arch string) (machine, error) {
 		return machine{
 			arch: "amd64", qemu: "qemu-system-x86_64", install: "apt install qemu-system-x86",
 			args:     []string{"-machine", "q35", "-vga", "std"},
-			firmware: firmwareAMD64(), bios: true, efi: "apt install ovmf",
+			firmware: firmwareAMD64(), secure: secureAMD64(), bios: true, efi: "apt install ovmf",
 		}, nil
 	case "arm64", "aarch64":
 		return machine{

@@ -13,10 +13,17 @@ const (
 	headerLengthV2 = 72  // section "Header"
 	headerLengthV3 = 112 // with the compression type and its padding
 
+	incompatibleDirty           = 1 << 0
+	incompatibleCorrupt         = 1 << 1
+	incompatibleDataFile        = 1 << 2
 	incompatibleCompressionType = 1 << 3
+	incompatibleExtendedL2      = 1 << 4
 	compatibleLazyRefcounts     = 1 << 0
 
-	extensionFeatureNames = 0x6803f857 // section "Feature name table"
+	extensionFeatureNames  = 0x6803f857 // section "Feature name table"
+	extensionBackingFormat = 0xe2792aca
+	extensionBitmaps       = 0x23852875
+	extensionDataFile      = 0x44415441
 
 	flagCopied     = 1 << 63 // the cluster's refcount is exactly one
 	flagCompressed = 1 << 62
@@ -26,6 +33,8 @@ const (
 	// What QEMU accepts at most, in bytes, for tables that it keeps in memory.
 	maxL1Size            = 32 << 20
 	maxRefcountTableSize = 8 << 20
+	maxSnapshots         = 65536
+	maxBackingName       = 1023
 )
 
 // features are the names that an older reader can say when it refuses the

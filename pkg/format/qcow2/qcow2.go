@@ -1,11 +1,12 @@
 // Package qcow2 writes a sparse.Image as one qcow2 file, QEMU's image format,
-// as docs/interop/qcow2.txt of QEMU describes it. It does not read qcow2 files
-// and writes no backing files, snapshots, encryption, bitmaps, external data
-// files or extended L2 entries.
+// as docs/interop/qcow2.txt of QEMU describes it, and reads such files. It
+// writes no backing files, snapshots, encryption, bitmaps, external data files
+// or extended L2 entries. It reads no encrypted files and no snapshots, opens no
+// file by a name that stands in another, and repairs nothing.
 //
-// The file depends on the image and the options alone, whatever the number of
-// workers. Clusters of zeros take no space. Compressed clusters follow each
-// other to the byte.
+// A file that is written depends on the image and the options alone, whatever
+// the number of workers. Clusters of zeros take no space. Compressed clusters
+// follow each other to the byte.
 //
 // # Compression
 //
@@ -19,9 +20,13 @@
 //
 // # Memory
 //
-// One L2 table is held at a time, and 2 bytes for every cluster of the file
-// (32 MiB for 1 TiB of data in clusters of 64 KiB), 8 bytes for every L2 table,
-// and about 4 MiB a worker.
+// Writing: one L2 table is held at a time, and 2 bytes for every cluster of the
+// file (32 MiB for 1 TiB of data in clusters of 64 KiB), 8 bytes for every L2
+// table, and about 4 MiB a worker.
+//
+// Reading, whatever the file says: the L1 table, at most 32 MiB, 16 MiB of L2
+// tables, as much of unpacked clusters, and 16 bytes for every run of data, of
+// which at most a million are told apart.
 package qcow2
 
 import (

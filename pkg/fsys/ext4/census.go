@@ -32,12 +32,20 @@ func (f form) inodeRoom() int { return max(0, int(f.inodeSize)-goodOldInode-extr
 type census struct {
 	form
 	root   *tree.Node          // the tree's, with lost+found in it
-	inodes []inode             // of number 1 and on; those the volume keeps to itself are empty
+	inodes *inodeList          // those the volume keeps to itself are empty
 	kids   map[uint32][]uint32 // the numbers of a directory's children, in their order
 
 	seen   map[*tree.Inode]uint32
 	blocks uint64 // needed, if no file is broken by the volume's own tables
 }
+
+// demand is what a tree takes of a volume.
+type demand struct {
+	blocks uint64 // as in census
+	inodes uint32 // those the volume keeps to itself included
+}
+
+func (c *census) demand() demand { return demand{c.blocks, c.inodes.count} }
 
 // inode is one inode and what was settled about it.
 type inode struct {
@@ -62,7 +70,7 @@ func takeCensus(t *tree.Tree, f form, time int64) (*census, error) {
 	c := &census{
 		form:   f,
 		root:   withLostFound(t.Root, time),
-		inodes: make([]inode, lostFoundIno),
+		inodes: newInodeList(lostFoundIno),
 		kids:   map[uint32][]uint32{},
 		seen:   map[*tree.Inode]uint32{},
 	}
@@ -151,35 +159,29 @@ func (w *walker) visit(n, before *tree.Node, dir uint32) (uint32, error) {
 		return 0, fmt.Errorf("directories lie deeper than %d", maxDepth)
 	}
 	if ino, ok := w.seen[n.Inode]; ok {
-		return ino, w.link(n, ino)
+		if n.Inode.IsDir() {
+			return 0, errors.New("a directory with two names")
+		}
+		if in := w.inodes.at(ino); in.links < maxLinks {
+			in.links++
+			return ino, nil
+		}
+		// No inode counts more names: those to come share another one.
 	}
-	ino := uint32(len(w.inodes)) + 1
+	ino := w.inodes.count + 1
 	if dir == rootIno && n.Name == lostFound {
 		if !n.Inode.IsDir() {
 			return 0, errors.New("the file system needs a directory of that name")
 		}
 		ino = lostFoundIno
-	} else if len(w.inodes) == math.MaxUint32-1 {
+	} else if w.inodes.count == math.MaxUint32-1 {
 		return 0, errors.New("more inodes than 2^32")
 	}
 	if n.Inode.IsDir() {
-		w.inodes[dir-1].links++
+		w.inodes.at(dir).links++
 		return ino, w.enter(n, ino, dir)
 	}
 	return ino, w.add(n, ino, dir)
-}
-
-// link counts one more name of an inode.
-func (w *walker) link(n *tree.Node, ino uint32) error {
-	if n.Inode.IsDir() {
-		return errors.New("a directory with two names")
-	}
-	in := &w.inodes[ino-1]
-	in.links++
-	if in.links > maxLinks {
-		return fmt.Errorf("a file has more than %d names", maxLinks)
-	}
-	return nil
 }
 
 // enter adds a directory and steps into it.
@@ -208,10 +210,10 @@ func (w *walker) add(n *tree.Node, ino, parent uint32) error {
 		return err
 	}
 	w.blocks += blocks
-	if int(ino) > len(w.inodes) {
-		w.inodes = append(w.inodes, in)
+	if ino > w.inodes.count {
+		w.inodes.add(in)
 	} else {
-		w.inodes[ino-1] = in
+		*w.inodes.at(ino) = in
 	}
 	return nil
 }

@@ -130,7 +130,7 @@ func putEntry(b []byte, length int, name string, ino uint32, ft byte) {
 
 // encodeDir fills out, of the directory's size and zero, with all its blocks.
 func (v *Volume) encodeDir(out []byte, ino uint32) error {
-	in := &v.inodes[ino-1]
+	in := v.inodes.at(ino)
 	kids := v.kids[ino]
 	if in.indexed {
 		return v.encodeIndexed(out, ino)

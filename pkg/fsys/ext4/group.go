@@ -57,7 +57,7 @@ func (v *Volume) encodeBlockBitmap(b []byte, grp uint32) {
 // usedInodes counts the inodes of a group in use, which are its first.
 func (v *Volume) usedInodes(grp uint32) uint32 {
 	before := uint64(grp) * uint64(v.geo.inodesPerGroup)
-	if all := uint64(len(v.inodes)); all > before {
+	if all := uint64(v.inodes.count); all > before {
 		return uint32(min(all-before, uint64(v.geo.inodesPerGroup)))
 	}
 	return 0
@@ -82,7 +82,7 @@ func (v *Volume) groupFacts(grp uint32) groupFacts {
 	v.usedRuns(grp, func(from, to uint32) { f.usedBlocks += to - from })
 	first := grp * v.geo.inodesPerGroup
 	for i := range f.usedInodes {
-		if n := v.inodes[first+i].node; n != nil && n.Inode.IsDir() {
+		if n := v.inodes.at(first + i + 1).node; n != nil && n.Inode.IsDir() {
 			f.dirs++
 		}
 	}

@@ -174,7 +174,7 @@ func small() *builder {
 	b := newBuilder()
 	b.file("etc/hostname", []byte("box\n"))
 	b.file("etc/empty", nil)
-	b.file("usr/bin/tool", noise(1, 100_000)).Xattrs = []tree.Xattr{{Name: "security.capability", Value: noise(2, 20)}}
+	b.file("usr/bin/tool", noise(1, 100_000)).Xattrs = []tree.Xattr{{Name: "security.capability", Value: []byte("\x01\x00\x00\x02\x00\x04\x00\x00" + strings.Repeat("\x00", 12))}} // cap_net_bind_service
 	b.symlink("bin", "usr/bin")
 	b.symlink("etc/long", strings.Repeat("a/../", 30)+"hostname")
 	b.add("dev/console", &tree.Inode{Mode: tree.TypeChar | 0o600, Major: 5, Minor: 1})

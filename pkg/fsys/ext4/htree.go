@@ -79,7 +79,7 @@ func (f *form) newIndex(nodes []*tree.Node) (*index, error) {
 
 // encodeIndexed fills out with the blocks of an indexed directory.
 func (v *Volume) encodeIndexed(out []byte, ino uint32) error {
-	in := &v.inodes[ino-1]
+	in := v.inodes.at(ino)
 	ix, err := v.form.newIndex(in.node.Children)
 	if err != nil {
 		return err
@@ -106,7 +106,7 @@ func (v *Volume) encodeIndexed(out []byte, ino uint32) error {
 func (v *Volume) encodeDxRoot(b []byte, ino uint32, ix *index) {
 	dot := recLen(".")
 	putEntry(b, dot, ".", ino, v.entryType(ftDir))
-	putEntry(b[dot:], len(b)-dot, "..", v.inodes[ino-1].parent, v.entryType(ftDir))
+	putEntry(b[dot:], len(b)-dot, "..", v.inodes.at(ino).parent, v.entryType(ftDir))
 	info := b[dxRootHeader-dxInfoLength:]
 	info[4], info[5] = hashHalfMD4, dxInfoLength
 	if ix.nodes == 0 {

@@ -226,10 +226,10 @@ func (v *Volume) flags(in *inode, ino uint32) uint32 {
 // encodeInode fills b, of the size of an inode.
 func (v *Volume) encodeInode(b []byte, ino uint32) {
 	clear(b)
-	if ino > uint32(len(v.inodes)) || v.inodes[ino-1].node == nil {
+	if ino > v.inodes.count || v.inodes.at(ino).node == nil {
 		return
 	}
-	in := &v.inodes[ino-1]
+	in := v.inodes.at(ino)
 	t := in.node.Inode
 	sectors := uint64(in.blocks) * uint64(v.geo.blockSize/512)
 	d := diskInode{

@@ -13,7 +13,7 @@ func (p *planner) placeJournal(o Options) error {
 	if g.journalBlocks == 0 {
 		return nil
 	}
-	in := &p.v.inodes[journalIno-1]
+	in := p.v.inodes.at(journalIno)
 	*in = inode{
 		node:  &tree.Node{Inode: &tree.Inode{Mode: tree.TypeRegular | 0o600, Mtime: o.Time}},
 		size:  int64(g.journalBlocks) * int64(g.blockSize),
@@ -50,7 +50,7 @@ func (p *planner) placeResizeInode(o Options) error {
 		binary.LittleEndian.PutUint32(b[4*((g.gdtBlocks+i)%per):], g.reservedBlock(0, i))
 	}
 	p.addBytes(place, b)
-	in := &p.v.inodes[resizeIno-1]
+	in := p.v.inodes.at(resizeIno)
 	*in = inode{
 		node:   &tree.Node{Inode: &tree.Inode{Mode: tree.TypeRegular | 0o600, Mtime: o.Time}},
 		root:   new([iblockSize]byte),

@@ -25,10 +25,20 @@ func facts(t *testing.T, args ...string) map[string]string {
 	return out
 }
 
+// needRoomFor skips a test of a volume that keeps tools busy for a while,
+// unless such tests are asked for.
+func needRoomFor(t *testing.T, size int64) {
+	t.Helper()
+	if size >= 1<<40 {
+		big(t)
+	}
+}
+
 // compareWithMke2fs makes two volumes of the same size and options and
 // compares what dumpe2fs says of them.
 func compareWithMke2fs(t *testing.T, size int64, args ...string) {
 	t.Helper()
+	needRoomFor(t, size)
 	o, err := ParseOptions(args)
 	if err != nil {
 		t.Fatal(err)
@@ -39,9 +49,7 @@ func compareWithMke2fs(t *testing.T, size int64, args ...string) {
 		t.Fatal(err)
 	}
 	ours := writeVolume(t, v)
-	if size < 1<<40 { // the check takes its time beyond
-		fsck(t, ours)
-	}
+	fsck(t, ours)
 
 	theirs := filepath.Join(t.TempDir(), "theirs")
 	f, err := os.Create(theirs)
@@ -96,6 +104,49 @@ func TestFactsAreThoseOfMke2fs(t *testing.T) {
 				args = append(args, word)
 			}
 			compareWithMke2fs(t, size, args...)
+		})
+	}
+}
+
+func TestTypesAreThoseOfMke2fsAtEverySize(t *testing.T) {
+	for _, kind := range []string{"ext2", "ext3", "ext4"} {
+		for _, c := range []struct{ size, blockSizes string }{
+			{"1M", "0"}, {"2M", "0"}, {"3M", "0"}, {"4M", "0 1024"}, {"16M", "0 1024 2048 4096"}, {"31M", "0"}, {"32M", "0"},
+			{"256M", "0"}, {"300M", "2048"}, {"511M", "0 4096"}, {"512M", "0 1024"}, {"1G", "0"}, {"2G", "0 1024"}, {"4G", "0"},
+			{"2T", "0"}, {"8T", "0"}, {"15T", "4096"},
+		} {
+			if kind != "ext4" && (c.size == "8T" || c.size == "15T") {
+				continue // e2fsck reads every table of these
+			}
+			for bs := range strings.FieldsSeq(c.blockSizes) {
+				t.Run(kind+"-"+c.size+"-"+bs, func(t *testing.T) {
+					size, err := parseSize(c.size)
+					if err != nil {
+						t.Fatal(err)
+					}
+					args := []string{"-t", kind}
+					if bs != "0" {
+						args = append(args, "-b", bs)
+					}
+					compareWithMke2fs(t, size, args...)
+				})
+			}
+		}
+	}
+}
+
+// TestOptionsOfTheTableDoAsInMke2fs compares volumes made with each option of
+// docs/ext4.md that is not refused.
+func TestOptionsOfTheTableDoAsInMke2fs(t *testing.T) {
+	for _, o := range optionTable(t) {
+		if o.refused {
+			continue
+		}
+		t.Run(o.words, func(t *testing.T) {
+			if o.words == "-D" {
+				t.Skip("direct I/O, which not every file system allows")
+			}
+			compareWithMke2fs(t, 1<<30, strings.Fields(o.words)...)
 		})
 	}
 }

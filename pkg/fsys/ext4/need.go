@@ -32,10 +32,10 @@ func (g *geometry) broken(t *tables) uint64 {
 	return 4 * uint64(len(t.taken))
 }
 
-// holds checks that the volume has room for what the census counted.
-func (g *geometry) holds(c *census, t *tables) error {
-	if have := uint64(g.inodes()); uint64(len(c.inodes)) > have {
-		return fmt.Errorf("%w: the tree needs %d inodes and it has %d", errTooSmall, len(c.inodes), have)
+// holds checks that the volume has room for what a tree takes.
+func (g *geometry) holds(c demand, t *tables) error {
+	if have := uint64(g.inodes()); uint64(c.inodes) > have {
+		return fmt.Errorf("%w: the tree needs %d inodes and it has %d", errTooSmall, c.inodes, have)
 	}
 	if need, have := c.blocks+g.broken(t), g.free(t); need > have {
 		return fmt.Errorf("%w: the tree needs %d blocks of %d bytes and it has %d", errTooSmall, need, g.blockSize, have)
@@ -46,9 +46,10 @@ func (g *geometry) holds(c *census, t *tables) error {
 // Need gives the least size in bytes of a volume that holds the tree, with no
 // room to spare. Every larger volume holds it too, although the journal and
 // other things that a volume keeps for itself grow by steps: hence a size just
-// below such a step may not be what is needed although it would do. Only a
-// given count of inodes is rounded to a little less in some larger volumes, as
-// by mke2fs.
+// below such a step may not be what is needed although it would do. Whether the
+// tree fits a size that was not chosen by Need is told by [Plan], which takes no
+// longer. Only a given count of inodes is rounded to a little less in some
+// larger volumes, as by mke2fs.
 func Need(t *tree.Tree, o Options) (int64, error) {
 	n := needer{tree: t, options: o, taken: map[form]count{}}
 	need, err := n.search(granule)
@@ -86,25 +87,30 @@ type needer struct {
 	taken   map[form]count
 }
 
-// count is a census, or why there is none.
+// count is what the census of a tree gave, or why there is none. The census
+// itself is not kept: it takes as much memory as the tree.
 type count struct {
-	*census
+	demand
 	err error
 }
 
 // census counts the tree for a volume of the given form. An error that another
 // size of blocks may mend, which larger volumes have, is that of a volume too
 // small.
-func (n *needer) census(f form) (*census, error) {
+func (n *needer) census(f form) (demand, error) {
 	if c, ok := n.taken[f]; ok {
-		return c.census, c.err
+		return c.demand, c.err
 	}
+	var taken demand
 	c, err := takeCensus(n.tree, f, n.options.Time)
+	if err == nil {
+		taken = c.demand()
+	}
 	if large, shapeErr := n.options.shape(1 << 40); err != nil && shapeErr == nil && large.blockSize > int64(f.blockSize) {
 		err = fmt.Errorf("%w: %w", errTooSmall, err)
 	}
-	n.taken[f] = count{c, err}
-	return c, err
+	n.taken[f] = count{taken, err}
+	return taken, err
 }
 
 // search finds the least size from lo on that fits, if nothing steps between.
@@ -146,8 +152,8 @@ func (n *needer) fits(size int64) (bool, error) {
 	if err != nil {
 		return tooSmall(err)
 	}
-	if have := n.options.Inodes; have > 0 && int64(len(c.inodes)) > have {
-		return false, fmt.Errorf("cannot find a size for the volume: the tree needs %d inodes and %d are asked for", len(c.inodes), have)
+	if have := n.options.Inodes; have > 0 && int64(c.inodes) > have {
+		return false, fmt.Errorf("cannot find a size for the volume: the tree needs %d inodes and %d are asked for", c.inodes, have)
 	}
 	t, err := g.placeTables()
 	if err == nil {

@@ -1,11 +1,12 @@
-// Package ext4 lays a tree out as an ext4 file system, or as ext3 or ext2.
+// Package ext4 lays a tree out as an ext4 file system, or as ext3 or ext2, and
+// reads such file systems as trees.
 //
-// It writes new file systems only: it reads none, changes none, and knows
-// nothing of partitions or of where its bytes will lie. It does not look into
-// files, so a hole is one only if the tree says so. It writes no file that is
-// encrypted, compressed, inline, or shared in part with another; no quotas,
-// no external journal, no large clusters, no blocks above 4096 bytes, and
-// nothing of 2^32 blocks or more.
+// It writes new file systems only: it changes none, and knows nothing of
+// partitions or of where its bytes will lie. It does not look into files, so a
+// hole is one only if the tree says so ([tree.Tree.FindHoles] makes it say what
+// is in the files). It writes no file that is encrypted, compressed, inline, or
+// shared in part with another; no quotas, no external journal, no large
+// clusters, no blocks above 4096 bytes, and nothing of 2^32 blocks or more.
 //
 // [Plan] decides where everything goes, from the tree alone, and gives a
 // [Volume], an image that is put together as it is read: file content comes
@@ -26,12 +27,15 @@ import (
 )
 
 // Plan lays the tree out in a volume of size bytes. Errors name the path that
-// does not fit, or say how much a volume too small should have had. The tree
-// must not change as long as the volume is in use.
+// does not fit, or say how much a volume too small should have had. Plan reads
+// no content, so that it may be called just to learn whether the tree fits. The
+// tree must not change as long as the volume is in use.
 //
 // Blocks are given out in the order of paths, so that a directory's files lie
 // one behind the other; inodes too, from number 12 on, lost+found being 11.
-// Access, change and birth times are the modification time.
+// Access, change and birth times are the modification time. Of a file with more
+// than 65000 names, each further 65000 share an inode of their own, with the
+// same content once more.
 func Plan(t *tree.Tree, size int64, o Options) (*Volume, error) {
 	g, err := newGeometry(size, o)
 	if err != nil {
@@ -65,10 +69,11 @@ func plan(c *census, g *geometry, o Options) (*Volume, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := g.holds(c, tables); err != nil {
+	if err := g.holds(c.demand(), tables); err != nil {
 		return nil, err
 	}
 	v := &Volume{form: c.form, geo: g, tables: tables, inodes: c.inodes, kids: c.kids, sums: newChecksums(o.UUID)}
+	v.pieces = make([]piece, 0, c.inodes.count) // more only if many files are in parts
 	p := &planner{v: v, blocks: allocator{taken: tables.taken, next: g.firstData, end: g.blocks}}
 	for _, step := range []func(Options) error{p.placeJournal, p.placeInodes, p.placeResizeInode} {
 		if err := step(o); err != nil {
@@ -87,12 +92,11 @@ func plan(c *census, g *geometry, o Options) (*Volume, error) {
 
 // placeInodes gives every inode of the tree its blocks, in order of numbers.
 func (p *planner) placeInodes(Options) error {
-	for i := range p.v.inodes {
-		ino := uint32(i) + 1
+	for ino := uint32(rootIno); ino <= p.v.inodes.count; ino++ {
 		if ino < firstIno && ino != rootIno {
 			continue
 		}
-		if err := p.placeInode(&p.v.inodes[i], ino); err != nil {
+		if err := p.placeInode(p.v.inodes.at(ino), ino); err != nil {
 			return fmt.Errorf("placing %s: %w", p.v.path(ino), err)
 		}
 	}

@@ -48,7 +48,7 @@ func (p *planner) describe(o Options) error {
 		s.KbytesWritten = 1
 	}
 	if g.journalBlocks > 0 {
-		in := &v.inodes[journalIno-1]
+		in := v.inodes.at(journalIno)
 		s.JournalInum, s.JnlBackupType = journalIno, journalBackupBlk
 		s.JnlBlocks = v.iblock(in)
 		s.JnlSizeHigh, s.JnlSizeLo = uint32(in.size>>32), uint32(in.size)

@@ -2,7 +2,6 @@ package ext4
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -262,20 +261,12 @@ func TestVolumeOfEightTebibytesHoldsAFileOfSix(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if testing.Short() {
-		t.Skip("takes a while")
-	}
+	big(t)
 	fsck(t, writeMetadata(t, v))
 }
 
 func TestAttributesComeBack(t *testing.T) {
-	le := binary.LittleEndian
-	acl := le.AppendUint32(nil, aclXattrVersion)
-	for _, e := range [][3]uint32{{aclUserObj, 6, ^uint32(0)}, {aclUser, 4, 1000}, {aclGroupObj, 4, ^uint32(0)}, {aclMask, 4, ^uint32(0)}, {aclOther, 0, ^uint32(0)}} {
-		acl = le.AppendUint16(acl, uint16(e[0]))
-		acl = le.AppendUint16(acl, uint16(e[1]))
-		acl = le.AppendUint32(acl, e[2])
-	}
+	acl := accessList([][3]uint32{{aclUserObj, 6, none}, {aclUser, 4, 1000}, {aclGroupObj, 4, none}, {aclMask, 4, none}, {aclOther, 0, none}})
 	cases := map[string][]tree.Xattr{
 		"cap":   {{Name: "security.capability", Value: noise(1, 20)}},
 		"acl":   {{Name: "system.posix_acl_access", Value: acl}},

@@ -21,7 +21,7 @@ type Volume struct {
 	super  superBlock
 	next   uint32 // first block that was never given out
 
-	inodes      []inode
+	inodes      *inodeList
 	kids        map[uint32][]uint32
 	pieces      []piece  // in order
 	bytes       [][]byte // metadata encoded in advance
@@ -191,9 +191,9 @@ func (v *Volume) encodeBlock(b []byte, one piece, i uint32) error {
 	case dirPiece:
 		return v.encodeDir(b, one.ref)
 	case symlinkPiece:
-		copy(b, v.inodes[one.ref-1].node.Inode.Target)
+		copy(b, v.inodes.at(one.ref).node.Inode.Target)
 	case xattrPiece:
-		in := &v.inodes[one.ref-1]
+		in := v.inodes.at(one.ref)
 		_, inBlock, err := v.form.xattrs(in.node.Inode)
 		v.encodeXattrBlock(b, inBlock, in.xattrBlock)
 		return err
@@ -213,7 +213,7 @@ func (v *Volume) encodeTableBlock(b []byte, grp, i uint32) {
 // readFile fills p with a file's content from off on, and with zeros past its
 // end.
 func (v *Volume) readFile(p []byte, ino uint32, off int64) error {
-	t := v.inodes[ino-1].node.Inode
+	t := v.inodes.at(ino).node.Inode
 	n := min(int64(len(p)), max(t.Size-off, 0))
 	clear(p[n:])
 	if n == 0 {
@@ -233,7 +233,7 @@ func (v *Volume) readFile(p []byte, ino uint32, off int64) error {
 func (v *Volume) path(ino uint32) string {
 	var names []string
 	for ino != rootIno {
-		in := &v.inodes[ino-1]
+		in := v.inodes.at(ino)
 		names = append(names, in.node.Name)
 		ino = in.parent
 	}

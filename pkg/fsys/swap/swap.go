@@ -1,8 +1,9 @@
-// Package swap lays out Linux swap spaces: a header page and nothing else.
+// Package swap lays out and reads Linux swap spaces: a header page and nothing
+// else.
 //
-// It holds no tree and knows nothing of partitions. The header is version 1,
-// as union swap_header of linux/swap.h has it and mkswap(8) writes it, for
-// pages of 4 KiB.
+// It holds no tree, knows nothing of partitions and does not look at what was
+// swapped out. The header is version 1, as union swap_header of linux/swap.h
+// has it and mkswap(8) writes it; spaces are made with pages of 4 KiB.
 package swap
 
 import (

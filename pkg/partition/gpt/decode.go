@@ -57,23 +57,27 @@ func Decode(img sparse.Image) (*Table, error) {
 
 func decode(img sparse.Image, sector int64) (*Table, error) {
 	total := img.Size() / sector
-	primary, err := readCopy(img, sector, 1)
+	primary, err := readWhole(img, sector, 1)
 	if err != nil {
 		return nil, fmt.Errorf("the partition table at sector 1: %w", err)
 	}
 	if primary.alternate != uint64(total-1) {
 		return nil, fmt.Errorf("the second copy of the partition table is at sector %d, not at the last one, %d", primary.alternate, total-1)
 	}
-	backup, err := readCopy(img, sector, total-1)
+	backup, err := readWhole(img, sector, total-1)
 	if err != nil {
 		return nil, fmt.Errorf("the partition table at the last sector, %d: %w", total-1, err)
 	}
-	if backup.alternate != 1 || backup.guid != primary.guid || !bytes.Equal(backup.array, primary.array) ||
-		backup.firstUsable != primary.firstUsable || backup.lastUsable != primary.lastUsable {
+	if backup.alternate != 1 || !backup.same(primary) {
 		return nil, errors.New("the two copies of the partition table differ")
 	}
 	t := &Table{SectorSize: sector, DiskGUID: decodeGUID(primary.guid[:])}
 	return t, t.readEntries(primary, sector)
+}
+
+// same tells whether two copies hold the same partitions.
+func (c *tableCopy) same(o *tableCopy) bool {
+	return c.guid == o.guid && c.firstUsable == o.firstUsable && c.lastUsable == o.lastUsable && bytes.Equal(c.array, o.array)
 }
 
 // tableCopy is one of the two copies. Places are in sectors.
@@ -82,6 +86,15 @@ type tableCopy struct {
 	guid                               [16]byte
 	entrySize                          int
 	array                              []byte
+}
+
+// readWhole reads a copy whose sectors for partitions are on the disk.
+func readWhole(img sparse.Image, sector, at int64) (*tableCopy, error) {
+	c, err := readCopy(img, sector, at)
+	if err == nil && (c.firstUsable > c.lastUsable || c.lastUsable >= uint64(img.Size()/sector)) {
+		err = fmt.Errorf("its sectors %d to %d for partitions are not on the disk", c.firstUsable, c.lastUsable)
+	}
+	return c, err
 }
 
 func readCopy(img sparse.Image, sector, at int64) (*tableCopy, error) {
@@ -110,9 +123,6 @@ func readCopy(img sparse.Image, sector, at int64) (*tableCopy, error) {
 		guid: [16]byte(b[56:72]),
 	}
 	total := uint64(img.Size() / sector)
-	if c.firstUsable > c.lastUsable || c.lastUsable >= total {
-		return nil, fmt.Errorf("its sectors %d to %d for partitions are not on the disk", c.firstUsable, c.lastUsable)
-	}
 	count, entry := uint64(le.Uint32(b[80:])), uint64(le.Uint32(b[84:]))
 	if entry < entrySize || entry&(entry-1) != 0 || count*entry > maxArray {
 		return nil, fmt.Errorf("it has %d entries of %d bytes", count, entry)
@@ -142,12 +152,19 @@ func (t *Table) readEntries(c *tableCopy, sector int64) error {
 		if first < c.firstUsable || last > c.lastUsable || first > last {
 			return fmt.Errorf("partition %d has the sectors %d to %d, outside of %d to %d", n, first, last, c.firstUsable, c.lastUsable)
 		}
-		t.Partitions = append(t.Partitions, Partition{
-			Number: n, Type: decodeGUID(b[:16]), GUID: decodeGUID(b[16:32]), Name: decodeName(b[56:128]), Attributes: le.Uint64(b[48:]),
-			Offset: int64(first) * sector, Length: int64(last-first+1) * sector,
-		})
+		t.Partitions = append(t.Partitions, decodeEntry(b, n, sector))
 	}
 	return t.checkOverlap()
+}
+
+// decodeEntry reads a used entry, whose sectors must be sound.
+func decodeEntry(b []byte, number int, sector int64) Partition {
+	le := binary.LittleEndian
+	first, last := le.Uint64(b[32:]), le.Uint64(b[40:])
+	return Partition{
+		Number: number, Type: decodeGUID(b[:16]), GUID: decodeGUID(b[16:32]), Name: decodeName(b[56:128]), Attributes: le.Uint64(b[48:]),
+		Offset: int64(first) * sector, Length: int64(last-first+1) * sector,
+	}
 }
 
 func (t *Table) checkOverlap() error {

@@ -16,6 +16,7 @@ var ErrNone = errors.New("no MBR partition table")
 type Table struct {
 	DiskID     uint32
 	Partitions []Partition // without the extended one
+	Extended   []Partition // which hold the logical ones; one at most but for Inspect
 }
 
 // Partition is a used entry of a table.
@@ -63,6 +64,7 @@ func Decode(img sparse.Image, sectorSize int64) (*Table, error) {
 			return nil, errors.New("there are two extended partitions")
 		case isExtended(s.kind):
 			extended = s
+			t.Extended = append(t.Extended, s.partition(i+1))
 		default:
 			t.Partitions = append(t.Partitions, s.partition(i+1))
 		}

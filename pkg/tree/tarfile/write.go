@@ -33,10 +33,12 @@ type Options struct {
 
 // Write writes the tree to w in path order. Owners are numbers, without names;
 // times are whole seconds. The first name of an inode in path order holds its
-// content, the others are hard links to it.
+// content, the others are hard links to it. A file with 1 MiB of holes or more
+// is written as a sparse entry of GNU tar's version 1.0, which GNU tar, bsdtar
+// and archive/tar read.
 func Write(w io.Writer, t *tree.Tree, o Options) error {
 	out := &writer{
-		tar: tar.NewWriter(w), options: o,
+		out: w, tar: tar.NewWriter(w), options: o,
 		exclude: map[string]bool{}, first: map[*tree.Inode]string{}, buffer: make([]byte, 256<<10),
 	}
 	for _, p := range o.Exclude {
@@ -49,7 +51,8 @@ func Write(w io.Writer, t *tree.Tree, o Options) error {
 }
 
 type writer struct {
-	tar     *tar.Writer
+	out     io.Writer
+	tar     *tar.Writer // writes to out
 	options Options
 	exclude map[string]bool
 	first   map[*tree.Inode]string // the name in the archive that holds the content
@@ -74,6 +77,12 @@ func (w *writer) entry(p string, n *tree.Node) error {
 		content = false
 	} else {
 		w.first[n.Inode] = name
+	}
+	if content && holes(n.Inode) >= leastHole {
+		if err := w.sparse(h, n.Inode); err != nil {
+			return fmt.Errorf("writing %s to tar: %w", p, err)
+		}
+		return nil
 	}
 	if err := w.tar.WriteHeader(h); err != nil {
 		return fmt.Errorf("writing %s to tar: %w", p, err)

@@ -1,0 +1,479 @@
+package erofs_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dibber-project/dibber/pkg/fsys/erofs"
+	"github.com/dibber-project/dibber/pkg/sparse"
+	"github.com/dibber-project/dibber/pkg/tree"
+	"github.com/dibber-project/dibber/pkg/tree/treetest"
+)
+
+var _ tree.Source = (*erofs.FS)(nil)
+
+// tool finds a program, also where the PATH of ordinary users does not look.
+func tool(t testing.TB, name string) string {
+	t.Helper()
+	for _, p := range []string{name, "/usr/sbin/" + name, "/sbin/" + name} {
+		if found, err := exec.LookPath(p); err == nil {
+			return found
+		}
+	}
+	t.Skipf("needs %s", name)
+	return ""
+}
+
+func run(t testing.TB, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+		t.Fatalf("%q: %v\n%s", args, err, out)
+	}
+}
+
+func open(t testing.TB, file string) *erofs.FS {
+	t.Helper()
+	img, err := sparse.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { img.Close() })
+	f, err := erofs.Open(img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func load(t testing.TB, s tree.Source) *tree.Tree {
+	t.Helper()
+	tr, err := tree.Load(s, s.Root(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tr
+}
+
+// maker puts things into a directory; the first fault ends the test.
+type maker struct {
+	t   testing.TB
+	dir string
+}
+
+func (m maker) must(err error) {
+	m.t.Helper()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m maker) file(name string, content []byte) string {
+	p := filepath.Join(m.dir, name)
+	m.must(os.MkdirAll(filepath.Dir(p), 0o755))
+	m.must(os.WriteFile(p, content, 0o644))
+	return p
+}
+
+// text is n bytes that compress somewhat.
+func text(n int) []byte {
+	random := rand.New(rand.NewPCG(uint64(n), 1))
+	var b bytes.Buffer
+	for b.Len() < n {
+		fmt.Fprintf(&b, "%d:%s\n", random.IntN(1000), strings.Repeat("ab", random.IntN(20)))
+	}
+	return b.Bytes()[:n]
+}
+
+// richDir makes a directory with all that a file system may hold, as far as
+// the user may make it.
+func richDir(t testing.TB) string {
+	m := maker{t, t.TempDir()}
+	for _, n := range []int{0, 1, 100, 4095, 4096, 4097, 131071, 131072, 131073, 300_000} {
+		m.file(fmt.Sprintf("sizes/%d", n), text(n))
+	}
+	noise := make([]byte, 500_000)
+	random := rand.New(rand.NewPCG(7, 8))
+	for i := range noise {
+		noise[i] = byte(random.Uint32())
+	}
+	m.file("noise", noise)
+	m.file("big", bytes.Repeat(text(70_000), 20))
+	m.file("zeros", make([]byte, 400_000))
+	for i := range 400 {
+		m.file(fmt.Sprintf("many/a name with the number %d", i), text(i%200))
+	}
+	m.file("names/"+strings.Repeat("n", 150), []byte("x")) // mkfs.erofs 1.5 takes no path beyond 255 bytes
+	m.file("names/with \n and \xff", []byte("y"))
+	m.file("deep"+strings.Repeat("/d", 50)+"/end", []byte("deep"))
+	m.must(os.Mkdir(filepath.Join(m.dir, "empty"), 0o755))
+
+	hole, err := os.Create(filepath.Join(m.dir, "holes"))
+	m.must(err)
+	for _, at := range []int64{1 << 20, 3 << 20, 3<<20 + 4096} {
+		_, err = hole.WriteAt(text(5000), at)
+		m.must(err)
+	}
+	m.must(hole.Truncate(9<<20 + 17))
+	m.must(hole.Close())
+
+	m.must(os.Link(filepath.Join(m.dir, "noise"), filepath.Join(m.dir, "linked")))
+	m.must(os.Link(filepath.Join(m.dir, "noise"), filepath.Join(m.dir, "sizes/linked")))
+	m.must(os.Symlink("noise", filepath.Join(m.dir, "link")))
+	m.must(os.Symlink(strings.Repeat("t", 4000), filepath.Join(m.dir, "long link")))
+	m.must(unix.Mkfifo(filepath.Join(m.dir, "fifo"), 0o640))
+
+	with := m.file("with attributes", []byte("z"))
+	for _, x := range []struct{ name, value string }{
+		{"user.a", "1"}, {"user.empty", ""}, {"user.long", strings.Repeat("v", 2000)}, {"user." + strings.Repeat("k", 200), "k"},
+	} {
+		for _, p := range []string{with, filepath.Join(m.dir, "empty"), filepath.Join(m.dir, "zeros")} {
+			if err := unix.Lsetxattr(p, x.name, []byte(x.value), 0); err != nil {
+				t.Logf("no attributes in %s: %v", m.dir, err)
+				break
+			}
+		}
+	}
+	if os.Geteuid() == 0 {
+		m.must(unix.Mknod(filepath.Join(m.dir, "char"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))))
+		m.must(unix.Mknod(filepath.Join(m.dir, "block"), unix.S_IFBLK|0o660, int(unix.Mkdev(4095, 0x12345))))
+		m.must(unix.Mknod(filepath.Join(m.dir, "socket"), unix.S_IFSOCK|0o660, 0))
+		for i, name := range []string{"noise", "many", "sizes/100", "fifo"} {
+			m.must(os.Lchown(filepath.Join(m.dir, name), 1000+i, 70_000*i))
+		}
+		m.must(os.Chmod(filepath.Join(m.dir, "sizes/100"), 0o4751|os.ModeSetuid))
+		_ = unix.Lsetxattr(with, "trusted.t", []byte("t"), 0)
+	}
+	m.must(filepath.WalkDir(m.dir, func(p string, _ os.DirEntry, err error) error {
+		m.must(err)
+		when := unix.Timespec{Sec: 1_700_000_000 + int64(len(p))}
+		return unix.UtimesNanoAt(unix.AT_FDCWD, p, []unix.Timespec{when, when}, unix.AT_SYMLINK_NOFOLLOW)
+	}))
+	return m.dir
+}
+
+func linesOf(t testing.TB, dir string) map[string]string {
+	t.Helper()
+	tr, err := tree.OpenDir(dir, tree.DirOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	return treetest.Format(t, tr)
+}
+
+// variants are ways to make an image. Not every version of mkfs.erofs knows
+// all of them.
+var variants = []string{
+	"",
+	"-b512", "-b1024",
+	"-x-1", "-x1", "-x1000",
+	"-Eforce-inode-compact", "-Eforce-inode-extended", "-Enoinline_data", "-Enosbcrc",
+	"--chunksize=4096", "--chunksize=65536", "-Eforce-chunk-indexes --chunksize=8192",
+	"-zlz4", "-zlz4hc,12", "-zlz4 -C65536", "-zlz4hc -C1048576", "-zlz4 -Elegacy-compress",
+	"-zlz4 -b512 -C4096", "-zlz4 -Elegacy-compress -C65536",
+	"-zlz4 -Eztailpacking", "-zlz4 -Eztailpacking -C32768", "-zlz4hc -Elegacy-compress,ztailpacking",
+	"-zlz4 -Efragments", "-zlz4 -Efragments -C65536", "-zlz4 -Eall-fragments", "-zlz4 -Eall-fragments,fragdedupe=inode",
+	"-zlz4 -Ededupe", "-zlz4 -Ededupe,fragments,ztailpacking -C16384", "-zlz4 --max-extent-bytes=8192", "-zlz4 --zD",
+	"-zdeflate", "-zdeflate -C65536 -Efragments", "-zdeflate,9 -Eztailpacking,dedupe",
+	"-zzstd", "-zzstd -C131072", "-zzstd -C65536 -Efragments,dedupe", "-zzstd,level=19 -Eztailpacking",
+	"-zlz4:zstd:deflate -C16384", "-Eplain-xattr-prefixes --xattr-prefix=user.long -zlz4 -Eall-fragments",
+	"--xattr-prefix=user.l --xattr-prefix=user.k -Enoinline_data", "-Exattr-name-filter",
+}
+
+// mkfs makes an image of a directory. It skips the test when this mkfs.erofs
+// does not know the options.
+func mkfs(t testing.TB, dir, options string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "image")
+	args := append(strings.Fields(options), "--quiet", "--preserve-mtime", file, ".")
+	cmd := exec.Command(tool(t, "mkfs.erofs"), args...)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		return file
+	}
+	for _, why := range []string{"invalid", "unrecognized option", "valid compressor", "cannot be in compact form"} {
+		if strings.Contains(string(out), why) {
+			t.Skipf("this mkfs.erofs does not take %s", options)
+		}
+	}
+	t.Fatalf("mkfs.erofs %s: %v\n%s", options, err, out)
+	return ""
+}
+
+func TestImagesOfMkfsHoldTheirSource(t *testing.T) {
+	dir := richDir(t)
+	want := linesOf(t, dir)
+	for _, options := range variants {
+		t.Run(options, func(t *testing.T) {
+			want := want
+			if strings.Contains(options, "-x-1") || strings.Contains(options, "compact") {
+				want = reduced(want, options)
+			}
+			f := open(t, mkfs(t, dir, options))
+			if f.Inodes < 400 || f.Size == 0 || f.Time == 0 {
+				t.Errorf("read %+v", f)
+			}
+			treetest.CompareLines(t, treetest.Format(t, load(t, f)), want)
+		})
+	}
+}
+
+// reduced is what remains without attributes, or in compact inodes, which have
+// the time of the image.
+func reduced(lines map[string]string, options string) map[string]string {
+	out := map[string]string{}
+	for p, line := range lines {
+		if strings.Contains(options, "-x-1") {
+			for {
+				i := strings.Index(line, " +")
+				if i < 0 {
+					break
+				}
+				rest := line[i+2:]
+				if n := strings.IndexByte(rest, ' '); n >= 0 {
+					line = line[:i] + rest[n:]
+				} else {
+					line = line[:i]
+				}
+			}
+		}
+		out[p] = line
+	}
+	return out
+}
+
+func TestAnyPartOfAFileCanBeRead(t *testing.T) {
+	m := maker{t, t.TempDir()}
+	want := bytes.Join([][]byte{text(40_000), make([]byte, 30_000), text(50_001)}, nil)
+	m.file("f", want)
+	for _, options := range []string{"", "--chunksize=8192", "-zlz4 -C16384", "-zlz4 -Eztailpacking"} {
+		t.Run(options, func(t *testing.T) {
+			place, err := tree.Find(open(t, mkfs(t, m.dir, options)), "/f")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var all sync.WaitGroup
+			for g := range 4 {
+				all.Go(func() {
+					random := rand.New(rand.NewPCG(uint64(g), 0))
+					for range 200 {
+						at, b := random.Int64N(int64(len(want)+10)), make([]byte, random.IntN(40_000))
+						n, err := place.Inode.Content.ReadAt(b, at)
+						part := want[min(int(at), len(want)):min(int(at)+len(b), len(want))]
+						if !bytes.Equal(b[:n], part) || n < len(b) != (err == io.EOF) {
+							t.Errorf("%d of %d bytes at %d: %v", n, len(b), at, err)
+						}
+					}
+				})
+			}
+			all.Wait()
+		})
+	}
+}
+
+func TestOtherThingsAreNoEROFS(t *testing.T) {
+	for _, n := range []int{0, 1024, 1152, 10_000} {
+		if _, err := erofs.Open(sparse.Bytes(make([]byte, n))); !errors.Is(err, erofs.ErrNone) {
+			t.Errorf("%d zeros give %v", n, err)
+		}
+	}
+}
+
+// plain is a small image in blocks of 512 bytes, made by hand so that every
+// byte of it is known: /f with the content "hello", /l that is a link to it,
+// and /z with a thousand times "a", compressed.
+func plain() []byte {
+	const root, f, l, z = 0, 4, 6, 8 // inode numbers, in block 3
+	le := binary.LittleEndian
+	b := make([]byte, 5*512)
+	super := b[1024:]
+	le.PutUint32(super, 0xe0f5e1e2)
+	super[12] = 9
+	le.PutUint64(super[16:], 4)
+	le.PutUint64(super[24:], 1000)
+	le.PutUint32(super[36:], 5)
+	le.PutUint32(super[40:], 3)
+	copy(super[64:], "BY HAND")
+	inode := func(nid int, layout, mode uint16, size int, data string) {
+		at := b[3*512+32*nid:]
+		le.PutUint16(at, layout<<1)
+		le.PutUint16(at[4:], mode)
+		le.PutUint16(at[6:], 1)
+		le.PutUint32(at[8:], uint32(size))
+		le.PutUint16(at[24:], 7)
+		copy(at[32:], data)
+	}
+	var row []byte
+	names := 5 * 12
+	for _, e := range []struct {
+		nid  int
+		name string
+		kind byte
+	}{{root, ".", 2}, {root, "..", 2}, {f, "f", 1}, {l, "l", 7}, {z, "z", 1}} {
+		row = le.AppendUint64(row, uint64(e.nid))
+		row = le.AppendUint16(row, uint16(names))
+		row = append(row, e.kind, 0)
+		names += len(e.name)
+	}
+	row = append(row, "...flz"...)
+	inode(root, 2, 0o040755, len(row), string(row))
+	inode(f, 2, 0o100644, 5, "hello")
+	inode(l, 2, 0o120777, 1, "f")
+	// A header of nothing but zeros, a gap, a head in block 4, and what follows it.
+	inode(z, 1, 0o100644, 1000, "\x00\x00\x00\x00\x00\x00\x00\x00"+"\x00\x00\x00\x00\x00\x00\x00\x00"+
+		"\x01\x00\x00\x00\x04\x00\x00\x00"+"\x02\x00\x00\x00\x01\x00\x01\x00")
+	// One "a", 994 more of the byte before, five more as they are.
+	lz4 := "\x1fa\x01\x00\xff\xff\xff\xd2" + "\x50aaaaa"
+	copy(b[len(b)-len(lz4):], lz4)
+	return b
+}
+
+func TestTheImageMadeByHandIsRead(t *testing.T) {
+	f, err := erofs.Open(sparse.Bytes(plain()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.Label != "BY HAND" || f.BlockSize != 512 || f.Size != 2560 || f.Inodes != 4 || f.Time != 1000 {
+		t.Errorf("read %+v", f)
+	}
+	treetest.Compare(t, load(t, f), map[string]string{
+		"/": "dir 0755 7:0 @1000", "/f": "file 0644 7:0 @1000 hello", "/l": "symlink 0777 7:0 @1000 f",
+		"/z": "file 0644 7:0 @1000 " + strings.Repeat("a", 1000),
+	})
+}
+
+func TestHolesAreTold(t *testing.T) {
+	le := binary.LittleEndian
+	b := plain()
+	f := b[1536+4*32:]
+	f[0], f[8], f[9] = 4<<1, 0xe8, 3 // 1000 bytes in chunks of a block
+	le.PutUint32(f[32:], 1<<32-1)
+	le.PutUint32(f[36:], 4)
+	s, err := erofs.Open(sparse.Bytes(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	place, err := tree.Find(s, "/f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []tree.Range{{Offset: 512, Length: 488}}; !slices.Equal(place.Inode.Data, want) {
+		t.Errorf("data in %v, want %v", place.Inode.Data, want)
+	}
+	got, want := make([]byte, 1000), append(make([]byte, 512), b[4*512:4*512+488]...)
+	if _, err := place.Inode.Content.ReadAt(got, 0); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("the content differs: %v", err)
+	}
+}
+
+func TestDamagedImagesAreErrors(t *testing.T) {
+	le := binary.LittleEndian
+	const super, root, f, l, z = 1024, 1536, 1536 + 4*32, 1536 + 6*32, 1536 + 8*32
+	for what, c := range map[string]struct {
+		damage func(b []byte)
+		want   string
+	}{
+		"a block size":          {func(b []byte) { b[super+12] = 30 }, "its block size is 1<<30"},
+		"the number of blocks":  {func(b []byte) { b[super+36] = 6 }, "it should have 3072 bytes"},
+		"a checksum":            {func(b []byte) { b[super+8] = 1 }, "the checksum of its superblock"},
+		"devices":               {func(b []byte) { b[super+80], b[super+86] = 8, 1 }, "it uses further devices"},
+		"features":              {func(b []byte) { b[super+81] = 0x13 }, "it uses a metabox and unknown features (0x1300)"},
+		"48 bits":               {func(b []byte) { b[super+80] = 0x80 }, "it uses the 48-bit layout"},
+		"LZMA":                  {func(b []byte) { b[super+80], b[super+84] = 2, 2 }, "compressed with LZMA"},
+		"an algorithm":          {func(b []byte) { b[super+80], b[super+84] = 2, 0x40 }, "unknown algorithms (0x40)"},
+		"a root that is none":   {func(b []byte) { b[super+14] = 4 }, "/: not a directory"},
+		"a root outside":        {func(b []byte) { le.PutUint16(b[super+14:], 60000) }, "60000 is the number of no inode"},
+		"no packed file":        {func(b []byte) { b[super+80], b[super+96] = 0x20, 70 }, "the file of fragments: "},
+		"prefixes":              {func(b []byte) { b[super+80], b[super+91] = 0x40, 1 }, "a prefix of attributes has 0 bytes"},
+		"the format of inodes":  {func(b []byte) { b[f] = 0x40 }, "/f: an inode has the unknown format 0x40"},
+		"the mode":              {func(b []byte) { b[f+5] = 0x31 }, "/f: an inode has the unknown mode"},
+		"a tail that is long":   {func(b []byte) { b[f+8], b[f+9] = 0xf4, 1 }, "/f: the end that is kept with its inode goes into another block"},
+		"a place":               {func(b []byte) { b[f], b[f+16] = 0, 9 }, "/f: 5 bytes at byte 4608 lie outside"},
+		"a link's size":         {func(b []byte) { b[l+10] = 4 }, "/l: a symbolic link has a target of 262145 bytes"},
+		"attributes":            {func(b []byte) { b[f+2] = 255; b[f+3] = 255 }, "/f: "},
+		"shared attributes":     {func(b []byte) { b[f+2] = 2; b[f+36] = 9 }, "/f: reading its attributes: the list of shared ones"},
+		"a name's place":        {func(b []byte) { b[root+32+12*2+8] = 200 }, "a name goes from byte 61 to 200"},
+		"the first name":        {func(b []byte) { b[root+32+8] = 13 }, "its first name is at byte 13"},
+		"a name":                {func(b []byte) { b[root+32+63] = '/' }, `"/" is no name`},
+		"a name twice":          {func(b []byte) { b[root+32+64] = 'f' }, `the name "f" is there twice`},
+		"a loop":                {func(b []byte) { b[root+32+12*2] = 0 }, "/f: the directory has another name"},
+		"a directory's size":    {func(b []byte) { b[root+11] = 0x7f }, "/: "},
+		"chunks":                {func(b []byte) { b[f], b[f+16] = 8, 0x80 }, "/f: its chunks have the unknown format 0x80"},
+		"a chunk":               {func(b []byte) { b[f], b[f+16] = 8, 0 }, "/f: 5 bytes at byte"},
+		"extents":               {func(b []byte) { b[z+36] = 1 }, "/z: its compressed parts are listed as extents"},
+		"no head":               {func(b []byte) { b[z+48] = 2 }, "the file does not begin with one"},
+		"a head's offset":       {func(b []byte) { b[z+51] = 9 }, "one begins at byte 2304 of a cluster"},
+		"a second head":         {func(b []byte) { b[z+56] = 1; b[z+60] = 9 }, "lie outside"},
+		"no blocks":             {func(b []byte) { b[z+36] = 2 }, "it has no blocks"},
+		"blocks":                {func(b []byte) { b[z+36] = 2; le.PutUint16(b[z+60:], 0xfff) }, "1048064 bytes at byte 2048 lie outside"},
+		"data that is too much": {func(b []byte) { b[z+36] = 2; le.PutUint16(b[z+60:], 0x805) }, "lie outside"},
+		"an algorithm's number": {func(b []byte) { b[z+38] = 9 }, "the unknown algorithm 9"},
+		"plain data":            {func(b []byte) { b[z+48] = 0 }, "it has 512 bytes and should have 1000"},
+		"a fragment":            {func(b []byte) { b[z+39] = 0x80 }, "its end is in the file of fragments, and there is none"},
+		"data":                  {func(b []byte) { b[len(b)-12] = 9 }, "LZ4 sequences are damaged"},
+		"no data":               {func(b []byte) { clear(b[2048:]) }, "LZ4 sequences are damaged"},
+	} {
+		b := plain()
+		c.damage(b)
+		err := readAll(sparse.Bytes(b), 1000)
+		if err == nil || errors.Is(err, erofs.ErrNone) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s gives %v, want %q", what, err, c.want)
+		}
+	}
+}
+
+// readAll reads what an image holds, a little of every file.
+func readAll(img sparse.Image, limit int) error {
+	f, err := erofs.Open(img)
+	if err != nil {
+		return err
+	}
+	tr, err := tree.Load(f, f.Root(), limit)
+	if err != nil {
+		return err
+	}
+	return tr.Walk(func(p string, n *tree.Node) error {
+		if _, err := io.Copy(io.Discard, io.LimitReader(n.Inode.Reader(), 64<<10)); err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+		return nil
+	})
+}
+
+func FuzzOpen(f *testing.F) {
+	f.Add(plain())
+	if program, err := exec.LookPath("mkfs.erofs"); err == nil {
+		m := maker{f, f.TempDir()}
+		m.file("d/f", text(9000))
+		m.file("g", []byte("g"))
+		m.must(os.Symlink("g", filepath.Join(m.dir, "l")))
+		_ = unix.Lsetxattr(filepath.Join(m.dir, "g"), "user.a", []byte("b"), 0)
+		for i, options := range []string{"-x1", "-zlz4", "-zlz4 -C16384 -Eztailpacking", "--chunksize=4096", "-zzstd -Efragments", "-zdeflate"} {
+			file := filepath.Join(f.TempDir(), fmt.Sprint(i))
+			args := append(strings.Fields(options), "-Enosbcrc", file, m.dir)
+			if exec.Command(program, args...).Run() != nil {
+				continue // too old for that
+			}
+			b, err := os.ReadFile(file)
+			m.must(err)
+			f.Add(b)
+		}
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		_ = readAll(sparse.Bytes(b), 200)
+	})
+}

@@ -1,0 +1,467 @@
+package squashfs_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dibber-project/dibber/pkg/fsys/squashfs"
+	"github.com/dibber-project/dibber/pkg/sparse"
+	"github.com/dibber-project/dibber/pkg/tree"
+	"github.com/dibber-project/dibber/pkg/tree/treetest"
+)
+
+var _ tree.Source = (*squashfs.FS)(nil)
+
+// tool finds a program, also where the PATH of ordinary users does not look.
+func tool(t testing.TB, name string) string {
+	t.Helper()
+	for _, p := range []string{name, "/usr/sbin/" + name, "/sbin/" + name} {
+		if found, err := exec.LookPath(p); err == nil {
+			return found
+		}
+	}
+	t.Skipf("needs %s", name)
+	return ""
+}
+
+func run(t testing.TB, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+		t.Fatalf("%q: %v\n%s", args, err, out)
+	}
+}
+
+func open(t testing.TB, file string) *squashfs.FS {
+	t.Helper()
+	img, err := sparse.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { img.Close() })
+	f, err := squashfs.Open(img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func load(t testing.TB, s tree.Source) *tree.Tree {
+	t.Helper()
+	tr, err := tree.Load(s, s.Root(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tr
+}
+
+// maker puts things into a directory; the first fault ends the test.
+type maker struct {
+	t   testing.TB
+	dir string
+}
+
+func (m maker) must(err error) {
+	m.t.Helper()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m maker) file(name string, content []byte) string {
+	p := filepath.Join(m.dir, name)
+	m.must(os.MkdirAll(filepath.Dir(p), 0o755))
+	m.must(os.WriteFile(p, content, 0o644))
+	return p
+}
+
+// text is n bytes that compress somewhat.
+func text(n int) []byte {
+	random := rand.New(rand.NewPCG(uint64(n), 1))
+	var b bytes.Buffer
+	for b.Len() < n {
+		fmt.Fprintf(&b, "%d:%s\n", random.IntN(1000), strings.Repeat("ab", random.IntN(20)))
+	}
+	return b.Bytes()[:n]
+}
+
+// richDir makes a directory with all that a file system may hold, as far as
+// the user may make it.
+func richDir(t testing.TB) string {
+	m := maker{t, t.TempDir()}
+	for _, n := range []int{0, 1, 100, 4095, 4096, 4097, 131071, 131072, 131073, 300_000} {
+		m.file(fmt.Sprintf("sizes/%d", n), text(n))
+	}
+	noise := make([]byte, 500_000)
+	random := rand.New(rand.NewPCG(7, 8))
+	for i := range noise {
+		noise[i] = byte(random.Uint32())
+	}
+	m.file("noise", noise)
+	m.file("big", bytes.Repeat(text(70_000), 20))
+	m.file("zeros", make([]byte, 400_000))
+	for i := range 400 {
+		m.file(fmt.Sprintf("many/a name with the number %d", i), text(i%200))
+	}
+	m.file("names/"+strings.Repeat("n", 255), []byte("x"))
+	m.file("names/with \n and \xff", []byte("y"))
+	m.file("deep"+strings.Repeat("/d", 50)+"/end", []byte("deep"))
+	m.must(os.Mkdir(filepath.Join(m.dir, "empty"), 0o755))
+
+	hole, err := os.Create(filepath.Join(m.dir, "holes"))
+	m.must(err)
+	for _, at := range []int64{1 << 20, 3 << 20, 3<<20 + 4096} {
+		_, err = hole.WriteAt(text(5000), at)
+		m.must(err)
+	}
+	m.must(hole.Truncate(9<<20 + 17))
+	m.must(hole.Close())
+
+	m.must(os.Link(filepath.Join(m.dir, "noise"), filepath.Join(m.dir, "linked")))
+	m.must(os.Link(filepath.Join(m.dir, "noise"), filepath.Join(m.dir, "sizes/linked")))
+	m.must(os.Symlink("noise", filepath.Join(m.dir, "link")))
+	m.must(os.Symlink(strings.Repeat("t", 4000), filepath.Join(m.dir, "long link")))
+	m.must(unix.Mkfifo(filepath.Join(m.dir, "fifo"), 0o640))
+
+	with := m.file("with attributes", []byte("z"))
+	for _, x := range []struct{ name, value string }{
+		{"user.a", "1"}, {"user.empty", ""}, {"user.long", strings.Repeat("v", 2000)}, {"user." + strings.Repeat("k", 200), "k"},
+	} {
+		for _, p := range []string{with, filepath.Join(m.dir, "empty"), filepath.Join(m.dir, "zeros")} {
+			if err := unix.Lsetxattr(p, x.name, []byte(x.value), 0); err != nil {
+				t.Logf("no attributes in %s: %v", m.dir, err)
+				break
+			}
+		}
+	}
+	if os.Geteuid() == 0 {
+		m.must(unix.Mknod(filepath.Join(m.dir, "char"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))))
+		m.must(unix.Mknod(filepath.Join(m.dir, "block"), unix.S_IFBLK|0o660, int(unix.Mkdev(4095, 0x12345))))
+		m.must(unix.Mknod(filepath.Join(m.dir, "socket"), unix.S_IFSOCK|0o660, 0))
+		for i, name := range []string{"noise", "many", "sizes/100", "fifo"} {
+			m.must(os.Lchown(filepath.Join(m.dir, name), 1000+i, 70_000*i))
+		}
+		m.must(os.Chmod(filepath.Join(m.dir, "sizes/100"), 0o4751|os.ModeSetuid))
+		_ = unix.Lsetxattr(with, "trusted.t", []byte("t"), 0)
+	}
+	m.must(filepath.WalkDir(m.dir, func(p string, _ os.DirEntry, err error) error {
+		m.must(err)
+		when := unix.Timespec{Sec: 1_700_000_000 + int64(len(p))}
+		return unix.UtimesNanoAt(unix.AT_FDCWD, p, []unix.Timespec{when, when}, unix.AT_SYMLINK_NOFOLLOW)
+	}))
+	return m.dir
+}
+
+func linesOf(t testing.TB, dir string) map[string]string {
+	t.Helper()
+	tr, err := tree.OpenDir(dir, tree.DirOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	return treetest.Format(t, tr)
+}
+
+func TestImagesOfMksquashfsHoldTheirSource(t *testing.T) {
+	mksquashfs := tool(t, "mksquashfs")
+	dir := richDir(t)
+	want := linesOf(t, dir)
+	for _, args := range [][]string{
+		{"-comp", "gzip"},
+		{"-comp", "gzip", "-b", "4096", "-no-fragments"},
+		{"-comp", "gzip", "-noI", "-noD", "-noF", "-noX"},
+		{"-comp", "lz4", "-b", "1M"},
+		{"-comp", "lz4", "-Xhc", "-noI", "-no-exports"},
+		{"-comp", "zstd", "-always-use-fragments", "-nopad"},
+		{"-comp", "zstd", "-Xcompression-level", "1", "-no-duplicates", "-b", "64K"},
+	} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "image")
+			run(t, slices.Concat([]string{mksquashfs, dir, file, "-quiet", "-no-progress"}, args)...)
+			f := open(t, file)
+			if f.Compressor != args[1] || f.Inodes < 400 || f.Size == 0 {
+				t.Errorf("read %+v", f)
+			}
+			treetest.CompareLines(t, treetest.Format(t, load(t, f)), want)
+		})
+	}
+}
+
+func TestImagesOfSqfstarHoldTheirSource(t *testing.T) {
+	dir := richDir(t)
+	want := linesOf(t, dir)
+	file, archive := filepath.Join(t.TempDir(), "image"), filepath.Join(t.TempDir(), "tar")
+	pack := []string{tool(t, "tar"), "-C", dir, "--xattrs", "--xattrs-include=*", "--format=posix", "-cf", archive, "--"}
+	top, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range top { // one by one, since sqfstar takes no "."
+		pack = append(pack, e.Name())
+	}
+	run(t, pack...)
+	in, err := os.Open(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	cmd := exec.Command(tool(t, "sqfstar"), "-quiet", "-no-progress", "-root-mode", "755", file)
+	cmd.Stdin = in
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("sqfstar: %v\n%s", err, out)
+	}
+	got := treetest.Format(t, load(t, open(t, file)))
+	got["/"] = want["/"] // which has no place in the archive
+	treetest.CompareLines(t, got, want)
+}
+
+func TestImagesOfOtherToolsHoldTheirSource(t *testing.T) {
+	gensquashfs := tool(t, "gensquashfs")
+	dir := richDir(t)
+	// gensquashfs leaves out empty attributes and the time of the root, and makes
+	// hard links files of their own.
+	theirs := linesOf(t, dir)
+	for p, line := range theirs {
+		if first, isLink := strings.CutPrefix(line, "link "); isLink {
+			line = theirs[first]
+		}
+		theirs[p] = strings.Replace(line, ` +user.empty=""`, "", 1)
+	}
+	theirs["/"] = "dir 0755 0:0"
+	for _, compressor := range []string{"gzip", "lz4", "zstd"} {
+		file := filepath.Join(t.TempDir(), "image")
+		run(t, gensquashfs, "-q", "-x", "-k", "-c", compressor, "-D", dir, file)
+		got := treetest.Format(t, load(t, open(t, file)))
+		treetest.CompareLines(t, got, theirs)
+	}
+}
+
+func TestHolesAreTold(t *testing.T) {
+	mksquashfs := tool(t, "mksquashfs")
+	m := maker{t, t.TempDir()}
+	content := make([]byte, 9<<20+17)
+	copy(content[1<<20:], text(5000))
+	copy(content[3<<20+100_000:], text(5000))
+	m.file("holes", content)
+	file := filepath.Join(t.TempDir(), "image")
+	run(t, mksquashfs, m.dir, file, "-quiet", "-no-progress")
+	place, err := tree.Find(open(t, file), "/holes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []tree.Range{{Offset: 1 << 20, Length: 128 << 10}, {Offset: 3 << 20, Length: 128 << 10}}
+	if !slices.Equal(place.Inode.Data, want) {
+		t.Errorf("data in %v, want %v", place.Inode.Data, want)
+	}
+}
+
+func TestAnyPartOfAFileCanBeRead(t *testing.T) {
+	mksquashfs := tool(t, "mksquashfs")
+	m := maker{t, t.TempDir()}
+	want := slices.Concat(text(40_000), make([]byte, 30_000), text(20_001))
+	m.file("f", want)
+	file := filepath.Join(t.TempDir(), "image")
+	run(t, mksquashfs, m.dir, file, "-quiet", "-no-progress", "-b", "8K", "-always-use-fragments")
+	place, err := tree.Find(open(t, file), "/f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for g := range 4 {
+		all.Go(func() {
+			random := rand.New(rand.NewPCG(uint64(g), 0))
+			for range 300 {
+				at, b := random.Int64N(int64(len(want)+10)), make([]byte, random.IntN(20_000))
+				n, err := place.Inode.Content.ReadAt(b, at)
+				part := want[min(int(at), len(want)):min(int(at)+len(b), len(want))]
+				if !bytes.Equal(b[:n], part) || n < len(b) != (err == io.EOF) {
+					t.Errorf("%d of %d bytes at %d: %v", n, len(b), at, err)
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+func TestOtherThingsAreNoSquashfs(t *testing.T) {
+	for _, n := range []int{0, 95, 96, 10_000} {
+		if _, err := squashfs.Open(sparse.Bytes(make([]byte, n))); !errors.Is(err, squashfs.ErrNone) {
+			t.Errorf("%d zeros give %v", n, err)
+		}
+	}
+}
+
+func TestCompressorsThatAreNotKnownAreRefusedByName(t *testing.T) {
+	mksquashfs := tool(t, "mksquashfs")
+	m := maker{t, t.TempDir()}
+	m.file("f", text(1000))
+	for _, name := range []string{"xz", "lzo"} {
+		file := filepath.Join(t.TempDir(), "image")
+		run(t, mksquashfs, m.dir, file, "-quiet", "-no-progress", "-comp", name)
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := squashfs.Open(sparse.Bytes(b)); err == nil || !strings.Contains(err.Error(), "compressed with "+name+", which is not supported") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// plain is a small image without compression, made by hand so that every byte
+// of it is known: /f with the content "hello", / and a link to f.
+func plain() []byte {
+	le := binary.LittleEndian
+	var b []byte
+	u16 := func(v ...uint16) {
+		for _, v := range v {
+			b = le.AppendUint16(b, v)
+		}
+	}
+	u32 := func(v ...uint32) {
+		for _, v := range v {
+			b = le.AppendUint32(b, v)
+		}
+	}
+	// meta appends a block of metadata that is not compressed.
+	meta := func(fill func()) (at uint64) {
+		at = uint64(len(b))
+		u16(0)
+		fill()
+		le.PutUint16(b[at:], 0x8000|uint16(len(b)-int(at)-2))
+		return at
+	}
+	b = make([]byte, 96)
+	b = append(b, "hello"...)
+	inodes := meta(func() {
+		u16(2, 0o644, 0, 0) // f: a file of one block
+		u32(1000, 1, 96, 1<<32-1, 0, 5, 5|1<<24)
+		u16(3, 0o777, 0, 0) // l: a symbolic link, 36 bytes on
+		u32(1000, 2, 1, 1)
+		b = append(b, 'f')
+		u16(1, 0o755, 0, 0) // /: a directory, 61 bytes on
+		u32(1000, 3, 0, 2)
+		u16(12+2*9+3, 0)
+		u32(4)
+	})
+	dirs := meta(func() {
+		u32(1, 0, 1)
+		u16(0, 0, 2, 0)
+		b = append(b, 'f')
+		u16(36, 1, 3, 0)
+		b = append(b, 'l')
+	})
+	id := meta(func() { u32(7) })
+	ids := uint64(len(b))
+	b = le.AppendUint64(b, id)
+	copy(b, "hsqs")
+	le.PutUint32(b[4:], 3)
+	le.PutUint32(b[12:], 4096)
+	le.PutUint16(b[20:], 1)
+	le.PutUint16(b[22:], 12)
+	le.PutUint16(b[26:], 1)
+	le.PutUint16(b[28:], 4)
+	for i, v := range []uint64{61, uint64(len(b)), ids, 1<<64 - 1, inodes, dirs, 1<<64 - 1, 1<<64 - 1} {
+		le.PutUint64(b[32+8*i:], v)
+	}
+	return b
+}
+
+func TestTheImageMadeByHandIsRead(t *testing.T) {
+	f, err := squashfs.Open(sparse.Bytes(plain()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	treetest.Compare(t, load(t, f), map[string]string{
+		"/": "dir 0755 7:7 @1000", "/f": "file 0644 7:7 @1000 hello", "/l": "symlink 0777 7:7 @1000 f",
+	})
+}
+
+func TestDamagedImagesAreErrors(t *testing.T) {
+	le := binary.LittleEndian
+	const inodes, dirs = 96 + 5 + 2, 96 + 5 + 2 + 93 + 2
+	for what, c := range map[string]struct {
+		damage func(b []byte)
+		want   string
+	}{
+		"another version":      {func(b []byte) { b[28] = 3 }, "version 3.0"},
+		"the other byte order": {func(b []byte) { copy(b, "sqsh") }, "before 4.0"},
+		"a block size":         {func(b []byte) { b[22] = 13 }, "block size is damaged"},
+		"a cut":                {func(b []byte) { le.PutUint64(b[40:], 1<<20) }, "it should have 1048576 bytes"},
+		"a table outside":      {func(b []byte) { le.PutUint64(b[64:], 1<<40) }, "its inode table is at byte"},
+		"a compressor":         {func(b []byte) { b[20] = 77 }, "unknown number 77"},
+		"a root that is none":  {func(b []byte) { b[32] = 0 }, "/: not a directory"},
+		"the type of an inode": {func(b []byte) { b[inodes] = 99 }, "/f: an inode has the unknown type 99"},
+		"an owner":             {func(b []byte) { b[inodes+4] = 1 }, "/f: its owner is number 1 of 1"},
+		"a block's place":      {func(b []byte) { le.PutUint32(b[inodes+16:], 1<<31) }, "/f: its blocks lie outside"},
+		"a block's size":       {func(b []byte) { le.PutUint32(b[inodes+32:], 5000) }, "/f: a block of 5000 bytes"},
+		"a fragment":           {func(b []byte) { le.PutUint32(b[inodes+20:], 0) }, "/f: its end is in fragment 0 of 0"},
+		"a size":               {func(b []byte) { le.PutUint32(b[inodes+28:], 6) }, "its block 0 holds 5 bytes and not 6"},
+		"a larger size":        {func(b []byte) { le.PutUint32(b[inodes+28:], 1<<31) }, "/f: "},
+		"a link's size":        {func(b []byte) { le.PutUint32(b[inodes+36+20:], 1<<20) }, "/l: a symbolic link has a target of 1048576 bytes"},
+		"a listing's place":    {func(b []byte) { le.PutUint32(b[inodes+61+16:], 1<<20) }, "metadata"},
+		"a listing's size":     {func(b []byte) { b[inodes+61+24] = 20 }, "they go on behind the end"},
+		"a header's count":     {func(b []byte) { le.PutUint32(b[dirs:], 1000) }, "a header counts 1001 entries"},
+		"a name":               {func(b []byte) { b[dirs+20] = '/' }, `"/" is no name`},
+		"a name twice":         {func(b []byte) { b[dirs+29] = 'f' }, `the name "f" is there twice`},
+		"a loop":               {func(b []byte) { b[dirs+12] = 61 }, "/f: the directory has another name"},
+	} {
+		b := plain()
+		c.damage(b)
+		err := readAll(sparse.Bytes(b), 1000)
+		if err == nil || errors.Is(err, squashfs.ErrNone) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s gives %v, want %q", what, err, c.want)
+		}
+	}
+}
+
+// readAll reads what an image holds, a little of every file.
+func readAll(img sparse.Image, limit int) error {
+	f, err := squashfs.Open(img)
+	if err != nil {
+		return err
+	}
+	tr, err := tree.Load(f, f.Root(), limit)
+	if err != nil {
+		return err
+	}
+	return tr.Walk(func(p string, n *tree.Node) error {
+		if _, err := io.Copy(io.Discard, io.LimitReader(n.Inode.Reader(), 64<<10)); err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+		return nil
+	})
+}
+
+func FuzzOpen(f *testing.F) {
+	f.Add(plain())
+	if mksquashfs, err := exec.LookPath("mksquashfs"); err == nil {
+		m := maker{f, f.TempDir()}
+		m.file("d/f", text(9000))
+		m.file("g", []byte("g"))
+		m.must(os.Symlink("g", filepath.Join(m.dir, "l")))
+		_ = unix.Lsetxattr(filepath.Join(m.dir, "g"), "user.a", []byte("b"), 0)
+		for i, args := range [][]string{{"-comp", "gzip"}, {"-comp", "lz4"}, {"-comp", "zstd"}, {"-noI", "-noX", "-noF"}} {
+			file := filepath.Join(f.TempDir(), fmt.Sprint(i))
+			run(f, slices.Concat([]string{mksquashfs, m.dir, file, "-quiet", "-no-progress", "-nopad", "-b", "4096"}, args)...)
+			b, err := os.ReadFile(file)
+			m.must(err)
+			f.Add(b)
+		}
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		_ = readAll(sparse.Bytes(b), 200)
+	})
+}
