@@ -277,5 +277,5 @@ func readPlan(job *Job, set *element.Set) (layout.Source, *layout.Plan, error) {
 		return found, nil, err
 	}
 	plan.Identify(job.identity())
-	return found, plan, output.CheckTables(plan)
+	return found, plan, output.CheckPlan(plan)
 }

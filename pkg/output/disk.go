@@ -13,6 +13,7 @@ import (
 	"github.com/dibber-project/dibber/pkg/format"
 	"github.com/dibber-project/dibber/pkg/fsys"
 	"github.com/dibber-project/dibber/pkg/layout"
+	"github.com/dibber-project/dibber/pkg/lvm"
 	"github.com/dibber-project/dibber/pkg/partition/gpt"
 	"github.com/dibber-project/dibber/pkg/partition/mbr"
 	"github.com/dibber-project/dibber/pkg/sparse"
@@ -62,14 +63,10 @@ func Disks(ctx context.Context, t *tree.Tree, want Wanted) ([]Disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	var disks []Disk
-	for _, image := range want.Plan.Images {
-		l := layer{want: want, image: image, whole: t, trees: trees}
-		view, err := l.layOut()
-		if err != nil {
-			return nil, fmt.Errorf("cannot lay out the disk: %w", err)
-		}
-		disks = append(disks, Disk{Name: image.Name, Bytes: view, ID: want.ID("image file of " + image.Name), Time: want.Time})
+	p := &planner{want: want, whole: t, trees: trees}
+	disks, err := p.disks()
+	if err != nil {
+		return nil, fmt.Errorf("cannot lay out the disk: %w", err)
 	}
 	return disks, ctx.Err()
 }
@@ -84,75 +81,156 @@ func datedRoot(t *tree.Tree, at int64) *tree.Tree {
 	return &tree.Tree{Root: &root}
 }
 
-// layer lays out one disk.
-type layer struct {
+// planner lays a tree out on disks.
+type planner struct {
 	want  Wanted
-	image *layout.Image
 	whole *tree.Tree
 	trees map[string]*tree.Tree // by mount point
 }
 
-// layOut fixes sizes and addresses, then plans table, volumes and boot code.
-func (l *layer) layOut() (sparse.Image, error) {
-	d, err := l.fit()
+// disks fixes sizes and addresses, then plans volumes, tables and boot code.
+func (p *planner) disks() ([]Disk, error) {
+	fitted, groups, err := p.fit()
 	if err != nil {
 		return nil, err
 	}
-	table, err := encodeTable(d)
+	volumes, err := p.volumes(fitted, groups)
 	if err != nil {
 		return nil, err
 	}
-	code, err := l.bootCode(d)
-	if err != nil {
-		return nil, err
-	}
-	volumes := map[int]sparse.Image{}
-	for i, part := range d.Parts {
-		if part.FileSystem == nil {
-			continue
+	var disks []Disk
+	for i, d := range fitted {
+		table, err := encodeTable(d)
+		if err != nil {
+			return nil, err
 		}
-		c := l.context()
-		c.Offset = part.Offset
-		if volumes[i], err = fsys.Plan(part.FileSystem, l.tree(part.FileSystem), part.Length, c); err != nil {
-			return nil, fmt.Errorf("file system %s: %w", part.FileSystem.Name, err)
+		code, err := p.bootCode(d)
+		if err != nil {
+			return nil, err
 		}
+		view, err := disk.New(d, table, volumes[i], code)
+		if err != nil {
+			return nil, err
+		}
+		name := d.Image.Name
+		disks = append(disks, Disk{Name: name, Bytes: view, ID: p.want.ID("image file of " + name), Time: p.want.Time})
 	}
-	return disk.New(d, table, volumes, code)
+	return disks, nil
 }
 
-// fit gives every part of the disk its place.
-func (l *layer) fit() (*layout.Disk, error) {
+// fit gives every partition and logical volume its place.
+func (p *planner) fit() ([]*layout.Disk, []*layout.Group, error) {
 	var needErr error
 	need := func(f *layout.FileSystem) int64 {
-		n, err := fsys.Need(f, l.tree(f), l.context())
+		n, err := fsys.Need(f, p.tree(f), p.context(p.sectorSize(f), 0))
 		needErr = errors.Join(needErr, err)
 		return n
 	}
-	size := l.want.Size
-	if !l.want.Exact {
-		size = l.want.Plan.Least(l.image, size, need)
+	size := func(*layout.Image) int64 { return p.want.Size }
+	if !p.want.Exact {
+		size = p.want.Plan.LeastAll(size, need)
 	}
-	if l.want.Round != nil {
-		size = l.want.Round(size)
+	if needErr != nil {
+		return nil, nil, needErr
 	}
-	d, err := l.want.Plan.Fit(l.image, size, need)
-	return d, errors.Join(needErr, err)
+	rounded := func(image *layout.Image) int64 {
+		if p.want.Round == nil {
+			return size(image)
+		}
+		return p.want.Round(size(image))
+	}
+	disks, groups, err := p.want.Plan.FitAll(rounded, need)
+	return disks, groups, errors.Join(needErr, err)
+}
+
+// sectorSize is that of the disk that a file system lies on.
+func (p *planner) sectorSize(f *layout.FileSystem) int64 {
+	for _, image := range p.want.Plan.Images {
+		if image.FileSystem == f {
+			return image.SectorSize
+		}
+		if image.Table == nil {
+			continue
+		}
+		for _, partition := range image.Table.Partitions {
+			if partition.FileSystem == f {
+				return image.SectorSize
+			}
+		}
+	}
+	return p.want.Plan.Images[0].SectorSize // a logical volume
 }
 
 // tree gives what a file system holds: what lies at its mount point, or nothing.
-func (l *layer) tree(f *layout.FileSystem) *tree.Tree {
-	if f.Mount != nil && l.trees[f.Mount.Point] != nil {
-		return l.trees[f.Mount.Point]
+func (p *planner) tree(f *layout.FileSystem) *tree.Tree {
+	if f.Mount != nil && p.trees[f.Mount.Point] != nil {
+		return p.trees[f.Mount.Point]
 	}
-	return &tree.Tree{Root: &tree.Node{Inode: &tree.Inode{Mode: tree.TypeDir | 0o755, Mtime: l.want.Time}}}
+	return &tree.Tree{Root: &tree.Node{Inode: &tree.Inode{Mode: tree.TypeDir | 0o755, Mtime: p.want.Time}}}
 }
 
-func (l *layer) context() fsys.Context {
-	return fsys.Context{Time: l.want.Time, HashSeed: l.want.ID("directory hash seed"), SectorSize: l.image.SectorSize}
+func (p *planner) context(sectorSize, offset int64) fsys.Context {
+	return fsys.Context{Time: p.want.Time, HashSeed: p.want.ID("directory hash seed"), SectorSize: sectorSize, Offset: offset}
 }
 
-// CheckTables refuses what no partition table can hold, before anything is made.
-func CheckTables(plan *layout.Plan) error {
+// volumes plans what lies in each part, by disk and then by part.
+func (p *planner) volumes(disks []*layout.Disk, groups []*layout.Group) ([]map[int]sparse.Image, error) {
+	volumes := make([]map[int]sparse.Image, len(disks))
+	for i, d := range disks {
+		volumes[i] = map[int]sparse.Image{}
+		for n, part := range d.Parts {
+			if part.FileSystem == nil {
+				continue
+			}
+			v, err := p.volume(part.FileSystem, part.Length, d.Image.SectorSize, part.Offset)
+			if err != nil {
+				return nil, err
+			}
+			volumes[i][n] = v
+		}
+	}
+	for _, g := range groups {
+		members, err := p.group(g, disks)
+		if err != nil {
+			return nil, err
+		}
+		for n, m := range g.Members {
+			volumes[m.Disk][m.Part] = members[n]
+		}
+	}
+	return volumes, nil
+}
+
+func (p *planner) volume(f *layout.FileSystem, size, sectorSize, offset int64) (sparse.Image, error) {
+	v, err := fsys.Plan(f, p.tree(f), size, p.context(sectorSize, offset))
+	if err != nil {
+		return nil, fmt.Errorf("file system %s: %w", f.Name, err)
+	}
+	return v, nil
+}
+
+// group gives the physical volumes of a volume group, with what lies on the
+// logical ones.
+func (p *planner) group(g *layout.Group, disks []*layout.Disk) ([]sparse.Image, error) {
+	contents := map[int]sparse.Image{}
+	sectorSize := disks[g.Members[0].Disk].Image.SectorSize
+	for n, v := range g.Volumes {
+		f := v.LogicalVolume.FileSystem
+		if f == nil {
+			continue
+		}
+		volume, err := p.volume(f, g.Length(v), sectorSize, 0)
+		if err != nil {
+			return nil, err
+		}
+		contents[n] = volume
+	}
+	return lvm.Encode(g, contents, lvm.Options{Time: p.want.Time})
+}
+
+// CheckPlan refuses what no partition table and no volume group can hold, before
+// anything is made.
+func CheckPlan(plan *layout.Plan) error {
 	for _, image := range plan.Images {
 		if image.Table == nil || image.Table.Label != layout.GPT {
 			continue
@@ -161,7 +239,7 @@ func CheckTables(plan *layout.Plan) error {
 			return err
 		}
 	}
-	return nil
+	return plan.CheckLVM()
 }
 
 func encodeTable(d *layout.Disk) ([]sparse.Part, error) {
@@ -176,20 +254,20 @@ func encodeTable(d *layout.Disk) ([]sparse.Part, error) {
 }
 
 // bootCode places GRUB's code for a BIOS on the main disk, if it is wanted.
-func (l *layer) bootCode(d *layout.Disk) ([]sparse.Part, error) {
-	if !l.want.BIOS || l.image.Name != layout.MainImage {
+func (p *planner) bootCode(d *layout.Disk) ([]sparse.Part, error) {
+	if !p.want.BIOS || d.Image.Name != layout.MainImage {
 		return nil, nil
 	}
 	const limit = 16 << 20
 	for _, dir := range []string{"/boot/grub/i386-pc/", "/boot/grub2/i386-pc/"} {
-		boot, err := l.whole.ReadFile(dir+"boot.img", 512)
+		boot, err := p.whole.ReadFile(dir+"boot.img", 512)
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		core, err := l.whole.ReadFile(dir+"core.img", limit)
+		core, err := p.whole.ReadFile(dir+"core.img", limit)
 		if err != nil {
 			return nil, err
 		}

@@ -16,9 +16,9 @@ func (w *Writer) writeImage(ctx context.Context, kind string, image *oci.Image) 
 	if kind != "oci" {
 		return w.writeFile(ctx, kind, "", func(f *artifact.File) error {
 			if kind == "docker-archive" {
-				return image.WriteDockerArchive(until{ctx, f}, tag)
+				return image.WriteDockerArchive(ctx, f, tag)
 			}
-			return image.WriteOCIArchive(until{ctx, f}, tag)
+			return image.WriteOCIArchive(ctx, f, tag)
 		})
 	}
 	path := w.path(kind, "")
@@ -28,7 +28,7 @@ func (w *Writer) writeImage(ctx context.Context, kind string, image *oci.Image) 
 		return err
 	}
 	dir.NoSync = w.NoSync
-	if err := image.WriteLayout(dir.Temp(), "latest"); err != nil {
+	if err := image.WriteLayout(ctx, dir.Temp(), "latest"); err != nil {
 		dir.Discard()
 		return err
 	}

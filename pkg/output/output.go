@@ -184,7 +184,7 @@ func (w *Writer) Write(ctx context.Context, types []string, c Content) ([]Made, 
 			}
 			err = w.writeImage(ctx, kind, image)
 		default:
-			err = w.writeFile(ctx, kind, "", func(f *artifact.File) error { return writeTar(until{ctx, f}, c.Tree) })
+			err = w.writeFile(ctx, kind, "", func(f *artifact.File) error { return writeTar(ctx, f, c.Tree) })
 		}
 		if ctx.Err() != nil {
 			return w.made, ctx.Err()
@@ -196,23 +196,10 @@ func (w *Writer) Write(ctx context.Context, types []string, c Content) ([]Made, 
 	return w.made, nil
 }
 
-// until is a writer that refuses once ctx has ended.
-type until struct {
-	ctx context.Context
-	io.Writer
-}
-
-func (u until) Write(p []byte) (int, error) {
-	if err := u.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return u.Writer.Write(p)
-}
-
 // writeTar writes the tree as diskimage-builder's tar output: entries begin with
 // "./", sys and proc are absent.
-func writeTar(w io.Writer, t *tree.Tree) error {
-	return tarfile.Write(w, t, tarfile.Options{Prefix: "./", Exclude: []string{"/sys", "/proc"}})
+func writeTar(ctx context.Context, w io.Writer, t *tree.Tree) error {
+	return tarfile.Write(ctx, w, t, tarfile.Options{Prefix: "./", Exclude: []string{"/sys", "/proc"}})
 }
 
 // name is an output's path as the user began it; suffix tells several disks apart.

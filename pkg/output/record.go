@@ -72,5 +72,5 @@ func (r Record) Wanted(name string, adjust func(*layout.Plan)) (Wanted, error) {
 	if r.RootOptions != "" {
 		plan.SetRootOptions(r.RootOptions)
 	}
-	return Wanted{Plan: plan, Size: r.Size, Exact: r.Exact, Time: r.Time, BIOS: r.BIOS, ID: id}, CheckTables(plan)
+	return Wanted{Plan: plan, Size: r.Size, Exact: r.Exact, Time: r.Time, BIOS: r.BIOS, ID: id}, CheckPlan(plan)
 }
