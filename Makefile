@@ -4,9 +4,10 @@
 
 TAGS    := containers_image_openpgp,exclude_graphdriver_btrfs,netgo,osusergo
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+FUZZTIME := 10s
 export CGO_ENABLED := 1
 
-.PHONY: build run test check unit race slow same-tree bench clean
+.PHONY: build run test check unit race fuzz slow boots same-tree big bench clean
 
 build:
 	hack/need build
@@ -16,7 +17,7 @@ run: build
 	hack/need run
 	hack/run ./dibber
 
-test: check unit race slow same-tree
+test: check unit race fuzz slow boots same-tree
 
 check: # form of the sources
 	hack/need build check
@@ -29,9 +30,21 @@ unit: # everything that takes seconds
 race: # the packages that need no container, under the race detector
 	go test -race -tags $(TAGS) $$(hack/pure)
 
+fuzz: # every reader of untrusted bytes, FUZZTIME each
+	hack/need build
+	hack/fuzz $(TAGS) $(FUZZTIME)
+
 slow: # a real build, judged and booted, as an ordinary user
 	hack/need build test
 	hack/slow $(TAGS)
+
+boots: # every boot loader, file systems and volume groups in machines of their own
+	hack/need test
+	hack/boots $(TAGS)
+
+big: # the largest volumes: a million files, 8 TiB; minutes, and 10 GB of room
+	hack/need build unit
+	DIBBER_BIG=1 go test -tags $(TAGS) -count=1 -timeout 60m -v -run "Largest|Million|Huge|Big" ./pkg/fsys/...
 
 same-tree: build # the same tree for a user, for root and in a pod; needs root
 	hack/need test

@@ -144,15 +144,20 @@ func (o *convertOptions) check() error {
 
 // bytes is --size in bytes, 0 when there is none.
 func (o *convertOptions) bytes() (int64, error) {
-	if o.size == "" {
+	return sizeFlag("--size", o.size)
+}
+
+// sizeFlag reads the size that a flag gives, 0 for none.
+func sizeFlag(flag, text string) (int64, error) {
+	if text == "" {
 		return 0, nil
 	}
-	n, err := layout.ParseSize(binaryUnit(o.size))
+	n, err := layout.ParseSize(binaryUnit(text))
 	if err == nil && n == 0 {
 		err = errors.New("it is nothing")
 	}
 	if err != nil {
-		return 0, &usageError{err: fmt.Errorf("--size %s: %w", o.size, err), hint: "write a number of bytes, or as 10G or 500MiB"}
+		return 0, &usageError{err: fmt.Errorf("%s %s: %w", flag, text, err), hint: "write a number of bytes, or as 10G or 500MiB"}
 	}
 	return n, nil
 }

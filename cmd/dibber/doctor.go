@@ -223,7 +223,7 @@ func runInContainer() (driver string, err error) {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, place.Close()) }()
-	c, err := place.New(context.Background(), "")
+	c, err := place.New(context.Background(), container.Base{})
 	if err != nil {
 		return "", err
 	}

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -28,7 +30,10 @@ import (
 // pathHelp explains paths in an image.
 const pathHelp = `A path is one of the machine: its file systems are joined as its /etc/fstab says.
 VOLUME:PATH reads one volume alone (p1:/EFI, vg/data:/srv); dibber inspect lists
-the volumes.`
+the volumes. On a FAT, upper and lower case are the same.
+IMAGE is a disk image or a tar in a file, or what dibber convert reads: oci:DIR,
+oci-archive:FILE, docker-archive:FILE, docker://IMAGE, containers-storage:IMAGE,
+dir:DIR.`
 
 func (a *app) lsCommand() *cobra.Command {
 	var o imageFlags
@@ -37,20 +42,18 @@ func (a *app) lsCommand() *cobra.Command {
 		Use:   "ls [flags] IMAGE [PATH]",
 		Short: "List files of an image, without mounting it",
 		Example: `  dibber ls debian.qcow2 /etc
-  dibber ls -lR debian.qcow2 p1:/EFI`,
+  dibber ls -lR debian.qcow2 p1:/EFI
+  dibber ls oci:debian.oci /etc`,
 		Long: pathHelp,
 		Args: argsBetween(1, 2, "an image and a path"),
-		RunE: func(_ *cobra.Command, args []string) error {
-			image, err := o.open(args[0])
-			if err != nil {
-				return err
-			}
-			defer image.Close()
-			source, place, err := image.Find(pathOr(args, "/"))
-			if err != nil {
-				return err
-			}
-			return l.list(a.stdout, source, place)
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withFiles(cmd.Context(), &o, args[0], func(image files) error {
+				source, place, err := image.Find(pathOr(args, "/"))
+				if err != nil {
+					return err
+				}
+				return l.list(a.stdout, source, place)
+			})
 		},
 	}
 	f := cmd.Flags()
@@ -70,27 +73,28 @@ func (a *app) catCommand() *cobra.Command {
 		Long:    pathHelp + "\nSymbolic links are followed inside the image.",
 		Args:    exactArgs(2, "an image and a path"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			image, err := o.open(args[0])
-			if err != nil {
-				return err
-			}
-			defer image.Close()
-			source, place, err := image.Find(args[1])
-			if err == nil {
-				place, err = tree.Resolve(source, place.Path)
-			}
-			if err != nil {
-				return err
-			}
-			if place.Inode.Type() != tree.TypeRegular {
-				return fmt.Errorf("cannot print %s: it is %s", args[1], kindOf(place.Inode))
-			}
-			_, err = io.Copy(a.stdout, untilDone{cmd.Context(), place.Inode.Reader()})
-			return err
+			return a.withFiles(cmd.Context(), &o, args[0], func(image files) error {
+				return a.cat(cmd.Context(), image, args[1])
+			})
 		},
 	}
 	o.addTo(cmd.Flags())
 	return cmd
+}
+
+func (a *app) cat(ctx context.Context, image files, name string) error {
+	source, place, err := image.Find(name)
+	if err == nil {
+		place, err = tree.Resolve(source, place.Path)
+	}
+	if err != nil {
+		return err
+	}
+	if place.Inode.Type() != tree.TypeRegular {
+		return fmt.Errorf("cannot print %s: it is a %s", name, kindOf(place.Inode))
+	}
+	_, err = io.Copy(a.stdout, untilDone{ctx, place.Inode.Reader()})
+	return err
 }
 
 // untilDone is a reader that refuses once ctx has ended.
@@ -121,16 +125,13 @@ Root gets owners, extended attributes and devices too; everybody does in a tar.
 Nothing that is there is replaced, but for the tar.`,
 		Args: exactArgs(2, "an image and a path"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			image, err := o.open(args[0])
-			if err != nil {
-				return err
-			}
-			defer image.Close()
-			source, place, err := image.Find(args[1])
-			if err != nil {
-				return err
-			}
-			return a.extract(cmd.Context(), source, place, to)
+			return a.withFiles(cmd.Context(), &o, args[0], func(image files) error {
+				source, place, err := image.Find(args[1])
+				if err != nil {
+					return err
+				}
+				return a.extract(cmd.Context(), source, place, to)
+			})
 		},
 	}
 	cmd.Flags().StringVarP(&to, "output", "o", ".", "a directory, a file that ends in .tar, or - for a tar on stdout")
@@ -144,7 +145,7 @@ func (a *app) extract(ctx context.Context, source tree.Source, place tree.Place,
 		return err
 	}
 	if to == "-" {
-		return tarfile.Write(untilDoneWriter{ctx, a.stdout}, t, tarfile.Options{})
+		return tarfile.Write(ctx, a.stdout, t, tarfile.Options{})
 	}
 	if strings.HasSuffix(to, ".tar") {
 		f, err := artifact.Create(to)
@@ -152,10 +153,13 @@ func (a *app) extract(ctx context.Context, source tree.Source, place tree.Place,
 			return err
 		}
 		defer f.Discard()
-		if err := tarfile.Write(untilDoneWriter{ctx, f}, t, tarfile.Options{}); err != nil {
+		if err := tarfile.Write(ctx, f, t, tarfile.Options{}); err != nil {
 			return err
 		}
 		return f.Commit()
+	}
+	if kept := leftOut(t); kept != "" && os.Geteuid() != 0 {
+		fmt.Fprintln(a.stderr, "warning: left out "+kept+", which only root can give; -o files.tar keeps them")
 	}
 	err = unpack.Dir(ctx, to, t, unpack.Options{
 		Owners: os.Geteuid() == 0,
@@ -167,16 +171,34 @@ func (a *app) extract(ctx context.Context, source tree.Source, place tree.Place,
 	return err
 }
 
-type untilDoneWriter struct {
-	ctx context.Context
-	io.Writer
+// leftOut names what only root can give to the files of a tree.
+func leftOut(t *tree.Tree) string {
+	owners, bits, attributes := 0, 0, 0
+	_ = t.Walk(func(path string, n *tree.Node) error {
+		if i := n.Inode; path != "/" {
+			owners += count(int(i.UID) != os.Getuid() || int(i.GID) != os.Getgid())
+			bits += count(i.Mode&(unix.S_ISUID|unix.S_ISGID) != 0)
+			attributes += count(len(i.Xattrs) > 0)
+		}
+		return nil
+	})
+	var all []string
+	for _, c := range []struct {
+		n    int
+		what string
+	}{{owners, "owners"}, {bits, "set-id bits"}, {attributes, "extended attributes"}} {
+		if c.n > 0 {
+			all = append(all, fmt.Sprintf("%s (of %d files)", c.what, c.n))
+		}
+	}
+	return strings.Join(all, ", ")
 }
 
-func (u untilDoneWriter) Write(p []byte) (int, error) {
-	if err := u.ctx.Err(); err != nil {
-		return 0, err
+func count(b bool) int {
+	if b {
+		return 1
 	}
-	return u.Writer.Write(p)
+	return 0
 }
 
 // loadAt gives a tree that holds what is at a place under its own name, or all
@@ -204,18 +226,21 @@ type listed struct {
 	Path   string `json:"path"`
 	Type   string `json:"type"`
 	Mode   string `json:"mode"`
-	Links  int    `json:"links,omitempty"` // names seen in this listing
 	UID    uint32 `json:"uid"`
 	GID    uint32 `json:"gid"`
 	Size   int64  `json:"size"`
 	Time   string `json:"time"`
 	Target string `json:"target,omitempty"`
 	Device string `json:"device,omitempty"`
+	// RawPath and RawTarget are the bytes of names that are not UTF-8, in base64.
+	RawPath   []byte `json:"raw_path,omitempty"`
+	RawTarget []byte `json:"raw_target,omitempty"`
 }
 
 func (l lister) list(w io.Writer, s tree.Source, place tree.Place) error {
 	table := tabwriter.NewWriter(w, 0, 0, 1, ' ', tabwriter.AlignRight)
 	show := func(name string, i *tree.Inode) error { return l.line(w, table, name, i) }
+	var faults []error
 	switch {
 	case !place.Inode.IsDir():
 		if err := show(place.Path, place.Inode); err != nil {
@@ -238,15 +263,24 @@ func (l lister) list(w io.Writer, s tree.Source, place tree.Place) error {
 		slices.SortFunc(entries, func(a, b tree.Entry) int { return strings.Compare(a.Name, b.Name) })
 		for _, e := range entries {
 			i, err := s.Inode(e.Number)
-			if err != nil {
-				return fmt.Errorf("reading %s: %w", path.Join(place.Path, e.Name), err)
+			if err != nil { // the others may be readable
+				faults = append(faults, fmt.Errorf("reading %s: %w", path.Join(place.Path, e.Name), err))
+				continue
 			}
 			if err := show(e.Name, i); err != nil {
 				return err
 			}
 		}
 	}
-	return table.Flush()
+	return errors.Join(table.Flush(), unreadable(faults))
+}
+
+// unreadable is the first of several errors, with their number.
+func unreadable(faults []error) error {
+	if len(faults) > 1 {
+		return fmt.Errorf("%w (and %d more)", faults[0], len(faults)-1)
+	}
+	return errors.Join(faults...)
 }
 
 // line writes one entry: long ones go through the table, so that they line up.
@@ -275,9 +309,10 @@ func (l lister) line(w io.Writer, table io.Writer, name string, i *tree.Inode) e
 	return err
 }
 
-// onOneLine shows a name as it is, or quoted where it would break the line.
+// onOneLine shows text of an image as it is, or quoted where it would break the
+// line, drive a terminal or look like something else.
 func onOneLine(name string) string {
-	if strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f || r == 0xfffd }) {
+	if !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return fmt.Sprintf("%q", name)
 	}
 	return name
@@ -288,6 +323,12 @@ func describeInode(name string, i *tree.Inode) listed {
 		Time: time.Unix(i.Mtime, 0).UTC().Format("2006-01-02T15:04:05Z"), Target: i.Target}
 	if t := i.Type(); t == tree.TypeChar || t == tree.TypeBlock {
 		d.Device = fmt.Sprintf("%d,%d", i.Major, i.Minor)
+	}
+	if !utf8.ValidString(name) {
+		d.RawPath = []byte(name)
+	}
+	if !utf8.ValidString(i.Target) {
+		d.RawTarget = []byte(i.Target)
 	}
 	return d
 }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dibber-project/dibber/pkg/inspect"
 	"github.com/dibber-project/dibber/pkg/verify"
 )
 
@@ -23,12 +22,14 @@ func (a *app) verifyCommand() *cobra.Command {
 		Long: `Verify reads every byte of the image and every file of its file systems, whose
 checksums it checks, and asks qemu-img, sgdisk, e2fsck, fsck.vfat and others where
 they are installed. Nothing is repaired.
-Exit status: 0 all is right, 4 something is not.`,
+Exit status: 0 all is right, 4 something is not, 1 the image cannot be checked.`,
 		Args: exactArgs(1, "one image"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			report, err := verify.Image(cmd.Context(), args[0], verify.Options{
-				Image: inspect.Options{Format: o.format, Backing: o.backing}, Own: own,
-			})
+			options, err := o.options()
+			if err != nil {
+				return err
+			}
+			report, err := verify.Image(cmd.Context(), args[0], verify.Options{Image: options, TempDir: o.tempDir, Own: own})
 			if err != nil {
 				return err
 			}
@@ -62,7 +63,7 @@ func (a *app) showChecks(r *verify.Report, asJSON bool) error {
 		case c.Said != "":
 			verdict = "ok: " + c.Said
 		}
-		fmt.Fprintf(a.stdout, "%-20s %-10s %s\n", printable(c.What), c.By, printable(verdict))
+		fmt.Fprintf(a.stdout, "%-20s %-10s %s\n", onOneLine(c.What), c.By, onOneLine(verdict))
 	}
 	return nil
 }

@@ -175,7 +175,7 @@ func diskOf(t *testing.T, tr *tree.Tree, p *layout.Plan, files *bootloader.Files
 			continue
 		}
 		c := fsys.Context{Time: 1700000000, HashSeed: [16]byte{2}, Offset: part.Offset}
-		if volumes[i], err = fsys.Plan(part.FileSystem, trees[part.FileSystem.Mount.Point], part.Length, c); err != nil {
+		if volumes[i], err = fsys.Plan(t.Context(), part.FileSystem, trees[part.FileSystem.Mount.Point], part.Length, c); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,7 +27,7 @@ func (o *outputs) image(ctx context.Context, t *tree.Tree) (*oci.Image, error) {
 	if base != nil && o.job.Squash {
 		base = nil
 	}
-	if err := o.writeLayer(ctx, layer, t, base != nil); err != nil {
+	if err := o.writeLayer(ctx, layer, t, base); err != nil {
 		return nil, fmt.Errorf("writing the layer: %w", err)
 	}
 	record, err := o.record()
@@ -52,7 +51,7 @@ func (o *outputs) image(ctx context.Context, t *tree.Tree) (*oci.Image, error) {
 		config.Labels["org.opencontainers.image.base.name"] = o.base.Ref
 		config.Labels["org.opencontainers.image.base.digest"] = o.base.Digest
 	}
-	image, err := oci.Assemble(base.ociBase(), []oci.Layer{{
+	image, err := oci.Assemble(ctx, base.ociBase(), []oci.Layer{{
 		Tar:       layer,
 		CreatedBy: "dibber build " + strings.Join(o.job.Elements, " "),
 		Created:   o.job.Time,
@@ -63,29 +62,24 @@ func (o *outputs) image(ctx context.Context, t *tree.Tree) (*oci.Image, error) {
 	return image, err
 }
 
-// writeLayer writes what is new as an uncompressed layer tar.
-func (o *outputs) writeLayer(ctx context.Context, path string, t *tree.Tree, onBase bool) error {
+// writeLayer writes what is new on a base, which may be nil, as an uncompressed
+// layer tar.
+func (o *outputs) writeLayer(ctx context.Context, path string, t *tree.Tree, base *base) error {
 	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}
-	if onBase {
-		err = o.root.WriteDiff(until{ctx, f})
-	} else {
-		err = tarfile.Write(until{ctx, f}, t, tarfile.Options{})
+	var below *tree.Inode
+	if base != nil {
+		below = base.root
+	}
+	err = tarfile.WriteRoot(f, t.Root.Inode, below, o.job.Time.Unix())
+	switch {
+	case err != nil:
+	case base != nil:
+		err = o.root.WriteDiff(ctx, f)
+	default:
+		err = tarfile.Write(ctx, f, t, tarfile.Options{})
 	}
 	return errors.Join(err, f.Close())
-}
-
-// until is a writer that refuses once ctx has ended.
-type until struct {
-	ctx context.Context
-	io.Writer
-}
-
-func (u until) Write(p []byte) (int, error) {
-	if err := u.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return u.Writer.Write(p)
 }

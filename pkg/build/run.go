@@ -12,12 +12,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dibber-project/dibber/pkg/container"
 	"github.com/dibber-project/dibber/pkg/element"
 	"github.com/dibber-project/dibber/pkg/format"
 	"github.com/dibber-project/dibber/pkg/hook"
 	"github.com/dibber-project/dibber/pkg/layout"
 	"github.com/dibber-project/dibber/pkg/oci"
 	"github.com/dibber-project/dibber/pkg/output"
+	"github.com/dibber-project/dibber/pkg/tree"
 )
 
 // FailedError says that a hook failed, and where to look.
@@ -96,7 +98,7 @@ func (o *outputs) run(ctx context.Context) error {
 	if o.env, err = environment(o.job, o.set, o.plan, o.w); err != nil {
 		return err
 	}
-	if o.root, err = o.w.place.New(ctx, o.base.transport()); err != nil {
+	if o.root, err = o.w.place.New(ctx, o.base.container()); err != nil {
 		return err
 	}
 	if err := o.make(ctx); err != nil {
@@ -154,6 +156,7 @@ type base struct {
 	Base
 	image  *oci.Base
 	layout string // the image layout that it was fetched into
+	root   *tree.Inode
 	os     map[string]string
 }
 
@@ -171,11 +174,15 @@ func (b *base) ociBase() *oci.Base {
 	return b.image
 }
 
-func (b *base) transport() string {
+// container is the base as a working container starts from it.
+func (b *base) container() container.Base {
 	if b == nil {
-		return ""
+		return container.Base{}
 	}
-	return b.image.Transport(b.layout)
+	return container.Base{
+		Image: b.image.Transport(b.layout),
+		Mode:  b.root.Mode &^ tree.TypeMask, UID: int(b.root.UID), GID: int(b.root.GID),
+	}
 }
 
 // findBase fetches the base image, if the job or one of its elements names one.
@@ -204,6 +211,9 @@ func findBase(ctx context.Context, job *Job, observe func(Event)) (*base, error)
 		return nil, err
 	}
 	if b.os, err = image.OSRelease(); err != nil {
+		return nil, err
+	}
+	if b.root, err = image.Root(ctx); err != nil {
 		return nil, err
 	}
 	job.tell(observe, Event{Kind: StepEnded, Step: step, Took: job.Now().Sub(begun)})

@@ -167,7 +167,7 @@ func TestAContainerWithoutALockFileIsSwept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := lost.New(context.Background(), ""); err != nil {
+	if _, err := lost.New(context.Background(), Base{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := lost.Close(); err != nil {
@@ -190,7 +190,7 @@ func TestAStoreClosesWhileOthersUseIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := b.New(context.Background(), "")
+	c, err := b.New(context.Background(), Base{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,7 +208,7 @@ func TestAKeptBuildIsOpenedAgainAndAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := b.New(context.Background(), "")
+	c, err := b.New(context.Background(), Base{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -50,9 +50,20 @@ type Command struct {
 	Terminal bool // give the command a terminal, joined to Stdin and Output
 }
 
-// New makes the working container of a build, from nothing if from is "", else
-// from an image named as the oci transport of containers does (oci:DIR:NAME).
-func (b *Build) New(ctx context.Context, from string) (*Container, error) {
+// Base is what a working container starts from. The zero value is nothing: an
+// empty root directory.
+type Base struct {
+	Image string // as the oci transport of containers names it (oci:DIR:NAME)
+
+	// The root directory's mode, without its type, and owner. Stores pass over
+	// what an image's layers say of it. Mode 0 stands for 0755.
+	Mode     uint32
+	UID, GID int
+}
+
+// New makes the working container of a build.
+func (b *Build) New(ctx context.Context, base Base) (*Container, error) {
+	from := base.Image
 	if from == "" {
 		from = "scratch"
 	}
@@ -74,13 +85,26 @@ func (b *Build) New(ctx context.Context, from string) (*Container, error) {
 	}
 	c := &Container{build: b, builder: builder}
 	c.forgetConfig()
-	if c.root, err = builder.Mount(""); err == nil && from == "scratch" {
-		err = os.Chmod(c.root, 0o755) // the library makes it 0555
+	if c.root, err = builder.Mount(""); err == nil {
+		err = base.dress(c.root)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("mounting the working container: %w", err), c.Remove())
 	}
 	return c, nil
+}
+
+// dress gives the root directory its owner and mode: the library makes it 0555,
+// whatever layers say.
+func (b Base) dress(root string) error {
+	mode := b.Mode
+	if mode == 0 {
+		mode = 0o755
+	}
+	if err := os.Chown(root, b.UID, b.GID); err != nil {
+		return err
+	}
+	return unix.Chmod(root, mode)
 }
 
 // forgetConfig drops what the base image's config says of programs that run in
@@ -275,7 +299,8 @@ func (c *Container) removeMountPoints(made []string) {
 
 // WriteDiff writes what the container changed on its base as an uncompressed
 // layer tar, whiteouts included; on a container from nothing that is all of it.
-func (c *Container) WriteDiff(w io.Writer) error {
+// The root directory itself has no entry.
+func (c *Container) WriteDiff(ctx context.Context, w io.Writer) error {
 	uncompressed := archive.Uncompressed
 	stored, err := c.build.store.storage.Container(c.builder.ContainerID)
 	if err != nil {
@@ -285,8 +310,21 @@ func (c *Container) WriteDiff(w io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("reading the container's changes: %w", err)
 	}
-	_, err = io.Copy(w, diff)
+	_, err = io.Copy(w, until{ctx, diff})
 	return errors.Join(err, diff.Close())
+}
+
+// until is a reader that refuses once ctx has ended.
+type until struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (u until) Read(p []byte) (int, error) {
+	if err := u.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return u.Reader.Read(p)
 }
 
 // Unmount takes the root file system out of sight; the container stays.

@@ -53,7 +53,7 @@ func runAll(m *testing.M) (status int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	c, err := b.New(context.Background(), "")
+	c, err := b.New(context.Background(), Base{})
 	if err != nil {
 		return 0, err
 	}
@@ -77,7 +77,7 @@ func newContainer(t *testing.T) (*Container, []Volume) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := b.New(context.Background(), "")
+	c, err := b.New(context.Background(), Base{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +219,7 @@ func TestSweepRemovesWhatADeadBuildLeft(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := dead.New(context.Background(), ""); err != nil {
+	if _, err := dead.New(context.Background(), Base{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := dead.Note(noted); err != nil {

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -86,7 +85,7 @@ func (c *conversion) formatOnly(ctx context.Context) ([]output.Made, error) {
 			return nil, fmt.Errorf("cannot make %s of %s: it is a disk image, whose format alone can change; dibber extract gets files out", name, c.Source.Name)
 		}
 	}
-	if c.choosesDisk() {
+	if c.choosesDisk() || c.Size != 0 {
 		return nil, fmt.Errorf("cannot lay out %s anew: it is a disk image, whose format alone can change", c.Source.Name)
 	}
 	if err := c.Writer.TryPlaces(c.Types, []string{layout.MainImage}); err != nil {
@@ -142,9 +141,9 @@ func (c *conversion) plan(ctx context.Context) error {
 }
 
 // choosesDisk tells whether the user wants anything else than what an image's
-// record says.
+// record says, but for the size.
 func (c *conversion) choosesDisk() bool {
-	return c.Layout.Data != nil || c.Size != 0 || c.FSType != "" || c.RootLabel != "" || c.Loader != bootloader.Auto || c.CommandLine != ""
+	return c.Layout.Data != nil || c.FSType != "" || c.RootLabel != "" || c.Loader != bootloader.Auto || c.CommandLine != ""
 }
 
 // repeat makes the disks that a record says: what boots them is in the tree.
@@ -155,6 +154,9 @@ func (c *conversion) repeat(text string) error {
 	}
 	if c.Time != nil {
 		record.Time = *c.Time
+	}
+	if c.Size != 0 {
+		record.Size, record.Exact = c.Size, true
 	}
 	c.tell(Note, "the disk is made as the build of the image made it")
 	c.bootable = c.tree
@@ -280,25 +282,16 @@ func (c *conversion) image(ctx context.Context) (*oci.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(tarfile.Write(until{ctx, f}, c.tree, tarfile.Options{}), f.Close()); err != nil {
+	at := time.Unix(c.time(), 0)
+	err = tarfile.WriteRoot(f, c.tree.Root.Inode, nil, at.Unix())
+	if err == nil {
+		err = tarfile.Write(ctx, f, c.tree, tarfile.Options{})
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
 		return nil, fmt.Errorf("writing the layer: %w", err)
 	}
-	at := time.Unix(c.time(), 0)
-	return oci.Assemble(nil, []oci.Layer{{Tar: path, CreatedBy: "dibber convert", Created: at}}, oci.Config{
+	return oci.Assemble(ctx, nil, []oci.Layer{{Tar: path, CreatedBy: "dibber convert", Created: at}}, oci.Config{
 		Architecture: c.Source.Arch(), Created: at, TempDir: c.TempDir,
 		Cmd: []string{"/bin/sh"}, Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
 	})
-}
-
-// until is a writer that refuses once ctx has ended.
-type until struct {
-	ctx context.Context
-	io.Writer
-}
-
-func (u until) Write(p []byte) (int, error) {
-	if err := u.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return u.Writer.Write(p)
 }

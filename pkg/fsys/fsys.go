@@ -2,15 +2,23 @@
 // the type's name and hands on label, UUID and options.
 //
 // It has no on-disk knowledge of its own and knows nothing of partitions; what
-// each writer understands of mkfs options is in docs/ext4.md and docs/fat.md.
+// each writer understands of mkfs options is in docs/ext4.md, docs/fat.md and
+// docs/tools-filesystems.md.
 package fsys
 
 import (
+	"context"
+	"errors"
 	"fmt"
 
+	"github.com/dibber-project/dibber/pkg/fsys/btrfs"
+	"github.com/dibber-project/dibber/pkg/fsys/erofs"
 	"github.com/dibber-project/dibber/pkg/fsys/ext4"
 	"github.com/dibber-project/dibber/pkg/fsys/fat"
+	"github.com/dibber-project/dibber/pkg/fsys/maker"
+	"github.com/dibber-project/dibber/pkg/fsys/squashfs"
 	"github.com/dibber-project/dibber/pkg/fsys/swap"
+	"github.com/dibber-project/dibber/pkg/fsys/xfs"
 	"github.com/dibber-project/dibber/pkg/layout"
 	"github.com/dibber-project/dibber/pkg/sparse"
 	"github.com/dibber-project/dibber/pkg/tree"
@@ -22,58 +30,115 @@ type Context struct {
 	HashSeed   [16]byte // of the directory indexes of ext2, ext3 and ext4
 	Offset     int64    // bytes in front of the volume on its disk
 	SectorSize int64    // bytes of the disk's sectors; 0 means 512
+	TempDir    string   // for nameless files of programs that make file systems; "" for the system's
 }
 
 // Need gives the least size in bytes that holds the tree in the wanted file
-// system. It must be asked with the sector size that Plan gets.
+// system, or an estimate on the safe side where another program makes it. It must
+// be asked with the sector size that Plan gets.
 func Need(f *layout.FileSystem, t *tree.Tree, c Context) (int64, error) {
-	switch f.Type {
-	case "ext2", "ext3", "ext4":
-		o, err := ext4Options(f, c)
-		if err != nil {
-			return 0, err
-		}
-		return ext4.Need(t, o)
-	case "vfat", "fat":
-		o, err := fatOptions(f, c)
-		if err != nil {
-			return 0, err
-		}
-		return fat.Need(t, o)
-	case "swap":
-		return swap.Need(), nil
+	w, err := writerOf(f, c)
+	if err != nil {
+		return 0, err
 	}
-	return 0, unknown(f)
+	return w.need(t)
 }
 
 // Plan lays the tree out in a volume of size bytes. A swap space holds no
 // tree and, as in diskimage-builder, takes no options.
-func Plan(f *layout.FileSystem, t *tree.Tree, size int64, c Context) (sparse.Image, error) {
+//
+// XFS, btrfs, squashfs and EROFS are made by programs of the machine in a file
+// without a name, which lasts as long as the image. They end when ctx is done.
+func Plan(ctx context.Context, f *layout.FileSystem, t *tree.Tree, size int64, c Context) (sparse.Image, error) {
+	w, err := writerOf(f, c)
+	if err != nil {
+		return nil, err
+	}
+	img, err := w.plan(ctx, t, size)
+	var missing *maker.Missing
+	if errors.As(err, &missing) {
+		return nil, fmt.Errorf("cannot make the file system %s: %w", f.Name, missing)
+	}
+	return img, err
+}
+
+// writer makes one file system, whose options are known.
+type writer struct {
+	need func(t *tree.Tree) (int64, error)
+	plan func(ctx context.Context, t *tree.Tree, size int64) (sparse.Image, error)
+}
+
+// writerOf chooses the writer and reads the options.
+func writerOf(f *layout.FileSystem, c Context) (writer, error) {
 	switch f.Type {
 	case "ext2", "ext3", "ext4":
 		o, err := ext4Options(f, c)
-		if err != nil {
-			return nil, err
-		}
-		return ext4.Plan(t, size, o)
+		return writer{
+			func(t *tree.Tree) (int64, error) { return ext4.Need(t, o) },
+			func(_ context.Context, t *tree.Tree, size int64) (sparse.Image, error) { return ext4.Plan(t, size, o) },
+		}, err
 	case "vfat", "fat":
 		o, err := fatOptions(f, c)
-		if err != nil {
-			return nil, err
-		}
-		return fat.Plan(t, size, o)
+		return writer{
+			func(t *tree.Tree) (int64, error) { return fat.Need(t, o) },
+			func(_ context.Context, t *tree.Tree, size int64) (sparse.Image, error) { return fat.Plan(t, size, o) },
+		}, err
 	case "swap":
 		uuid, err := parseUUID(f)
-		if err != nil {
-			return nil, err
-		}
-		return swap.Plan(size, swap.Options{Label: f.Label, UUID: uuid})
+		return writer{
+			func(*tree.Tree) (int64, error) { return swap.Need(), nil },
+			func(_ context.Context, _ *tree.Tree, size int64) (sparse.Image, error) {
+				return swap.Plan(size, swap.Options{Label: f.Label, UUID: uuid})
+			},
+		}, err
 	}
-	return nil, unknown(f)
+	return programOf(f, c)
+}
+
+// programOf chooses a writer that another program does the work of.
+func programOf(f *layout.FileSystem, c Context) (writer, error) {
+	switch f.Type {
+	case "xfs":
+		uuid, err := parseUUID(f)
+		o := xfs.Options{Label: f.Label, UUID: uuid, Time: c.Time, Args: f.Options, SectorSize: c.SectorSize, TempDir: c.TempDir}
+		return writer{
+			func(t *tree.Tree) (int64, error) { return xfs.Need(t, o) },
+			func(ctx context.Context, t *tree.Tree, size int64) (sparse.Image, error) {
+				return xfs.Plan(ctx, t, size, o)
+			},
+		}, err
+	case "btrfs":
+		uuid, err := parseUUID(f)
+		o := btrfs.Options{Label: f.Label, UUID: uuid, Args: f.Options, TempDir: c.TempDir}
+		return writer{
+			func(t *tree.Tree) (int64, error) { return btrfs.Need(t, o) },
+			func(ctx context.Context, t *tree.Tree, size int64) (sparse.Image, error) {
+				return btrfs.Plan(ctx, t, size, o)
+			},
+		}, err
+	case "squashfs": // has neither label nor UUID
+		o := squashfs.Options{Args: f.Options, Time: c.Time, TempDir: c.TempDir}
+		return writer{
+			func(t *tree.Tree) (int64, error) { return squashfs.Need(t, o) },
+			func(ctx context.Context, t *tree.Tree, size int64) (sparse.Image, error) {
+				return squashfs.Plan(ctx, t, size, o)
+			},
+		}, nil
+	case "erofs": // mkfs.erofs sets no label
+		uuid, err := parseUUID(f)
+		o := erofs.Options{UUID: uuid, Args: f.Options, Time: c.Time, TempDir: c.TempDir}
+		return writer{
+			func(t *tree.Tree) (int64, error) { return erofs.Need(t, o) },
+			func(ctx context.Context, t *tree.Tree, size int64) (sparse.Image, error) {
+				return erofs.Plan(ctx, t, size, o)
+			},
+		}, err
+	}
+	return writer{}, unknown(f)
 }
 
 func unknown(f *layout.FileSystem) error {
-	return fmt.Errorf("cannot make the file system %s of type %q: the types are ext2, ext3, ext4, vfat, fat and swap", f.Name, f.Type)
+	return fmt.Errorf("cannot make the file system %s of type %q: the types are ext2, ext3, ext4, vfat, fat, swap, xfs, btrfs, squashfs and erofs", f.Name, f.Type)
 }
 
 func ext4Options(f *layout.FileSystem, c Context) (ext4.Options, error) {

@@ -57,17 +57,23 @@ func TestEveryTypeCarriesLabelAndUUID(t *testing.T) {
 		{layout.FileSystem{Type: "vfat", Label: "ESP", UUID: "12AB-34CD", Options: []string{"-F", "32"}}, []string{"fsck.vfat", "-n"}, []string{"TYPE=vfat", "LABEL=ESP", "UUID=12AB-34CD", "VERSION=FAT32"}},
 		{layout.FileSystem{Type: "fat", Label: "ESP", UUID: "0000-0001"}, []string{"fsck.vfat", "-n"}, []string{"TYPE=vfat", "UUID=0000-0001", "VERSION=FAT16"}},
 		{layout.FileSystem{Type: "swap", Label: "swap", UUID: uuid, Options: []string{"-f"}}, []string{"swaplabel"}, []string{"TYPE=swap", "LABEL=swap", "UUID=" + uuid}},
+		{layout.FileSystem{Type: "xfs", Label: "root", UUID: uuid, Options: []string{"-i", "size=1024"}}, []string{"xfs_repair", "-n", "-f"}, []string{"TYPE=xfs", "LABEL=root", "UUID=" + uuid}},
+		{layout.FileSystem{Type: "btrfs", Label: "root", UUID: uuid}, []string{"btrfs", "check", "--readonly"}, []string{"TYPE=btrfs", "LABEL=root", "UUID=" + uuid}},
 	} {
 		t.Run(c.f.Type, func(t *testing.T) {
-			context := fsys.Context{Time: 1700000000}
+			context := fsys.Context{Time: 1700000000, TempDir: t.TempDir()}
+			if c.f.Type == "btrfs" && os.Geteuid() != 0 {
+				t.Skip("needs root to give files their owners")
+			}
+			tool(t, c.check[0])
 			need, err := fsys.Need(&c.f, tr, context)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := fsys.Plan(&c.f, tr, need, context); err != nil {
+			if _, err := fsys.Plan(t.Context(), &c.f, tr, need, context); err != nil {
 				t.Errorf("Need says %d, Plan %v", need, err)
 			}
-			v, err := fsys.Plan(&c.f, tr, 64<<20, context)
+			v, err := fsys.Plan(t.Context(), &c.f, tr, max(need, 64<<20), context)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -99,7 +105,7 @@ func TestFATKnowsItsPlaceAndTheSectorsOfTheDisk(t *testing.T) {
 		{[]string{"-h", "63"}, 512, 512, 63},
 	} {
 		f := &layout.FileSystem{Type: "vfat", Options: c.options}
-		v, err := fsys.Plan(f, tree.Empty(), 64<<20, fsys.Context{Offset: 1 << 20, SectorSize: c.sectorSize})
+		v, err := fsys.Plan(t.Context(), f, tree.Empty(), 64<<20, fsys.Context{Offset: 1 << 20, SectorSize: c.sectorSize})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -121,15 +127,27 @@ func TestWhatCannotBeMadeIsRefusedByName(t *testing.T) {
 		f    layout.FileSystem
 		want string
 	}{
-		{layout.FileSystem{Name: "mkfs_data", Type: "xfs"}, `file system mkfs_data of type "xfs": the types are ext2`},
+		{layout.FileSystem{Name: "mkfs_data", Type: "f2fs"}, `file system mkfs_data of type "f2fs": the types are ext2`},
+		{layout.FileSystem{Name: "mkfs_root", Type: "xfs", UUID: "1234-5678"}, "UUID of file system mkfs_root"},
 		{layout.FileSystem{Name: "mkfs_esp", Type: "vfat", UUID: uuid}, "UUID of file system mkfs_esp"},
 		{layout.FileSystem{Name: "mkfs_swap", Type: "swap", UUID: "1234"}, "UUID of file system mkfs_swap"},
 		{layout.FileSystem{Name: "mkfs_root", Type: "ext4", UUID: "1234-5678"}, "UUID of file system mkfs_root"},
 		{layout.FileSystem{Type: "vfat", Options: []string{"-c"}}, `"-c"`},
 		{layout.FileSystem{Type: "ext4", Options: []string{"--no"}}, "cannot use the mkfs option"},
 	} {
-		if _, err := fsys.Plan(&c.f, tree.Empty(), 64<<20, fsys.Context{}); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := fsys.Plan(t.Context(), &c.f, tree.Empty(), 64<<20, fsys.Context{}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %v, want %s", c.f, err, c.want)
 		}
+	}
+}
+
+func TestMissingProgramIsNamedWithItsPackage(t *testing.T) {
+	if _, err := exec.LookPath("/usr/sbin/mkfs.xfs"); err == nil {
+		t.Skip("needs a machine without mkfs.xfs")
+	}
+	f := &layout.FileSystem{Name: "mkfs_root", Type: "xfs"}
+	_, err := fsys.Plan(t.Context(), f, tree.Empty(), 300<<20, fsys.Context{})
+	if err == nil || err.Error() != "cannot make the file system mkfs_root: mkfs.xfs is not installed (apt install xfsprogs)" {
+		t.Error(err)
 	}
 }

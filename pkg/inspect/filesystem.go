@@ -3,6 +3,7 @@ package inspect
 import (
 	"strings"
 
+	"github.com/dibber-project/dibber/pkg/fsys/erofs"
 	"github.com/dibber-project/dibber/pkg/fsys/ext4"
 	"github.com/dibber-project/dibber/pkg/fsys/fat"
 	"github.com/dibber-project/dibber/pkg/fsys/squashfs"
@@ -19,7 +20,7 @@ type reader func(sparse.Image) (*FileSystem, tree.Source, error)
 
 // readers lists the kinds, those with the most telling magic first.
 func readers() []reader {
-	return []reader{readExt4, readSquashfs, readSwap, readTar, readFAT}
+	return []reader{readExt4, readEROFS, readSquashfs, readSwap, readTar, readFAT}
 }
 
 func readExt4(img sparse.Image) (*FileSystem, tree.Source, error) {
@@ -46,7 +47,21 @@ func readFAT(img sparse.Image) (*FileSystem, tree.Source, error) {
 		return nil, nil, other(err, fat.ErrNone)
 	}
 	return &FileSystem{Type: "vfat", Label: fs.Label, UUID: fs.UUID(), Size: fs.Size, Free: fs.FreeClusters * fs.ClusterSize,
-		Details: []Detail{detail("bits", fs.Bits), detail("cluster size", fs.ClusterSize)}}, fs, nil
+		Details: []Detail{detail("bits", fs.Bits), detail("sector size", fs.SectorSize), detail("cluster size", fs.ClusterSize)}}, folded{fs}, nil
+}
+
+// folded is a FAT, in which upper and lower case are the same.
+type folded struct{ *fat.FS }
+
+func (folded) FoldsCase(uint64) bool { return true }
+
+func readEROFS(img sparse.Image) (*FileSystem, tree.Source, error) {
+	fs, err := erofs.Open(img)
+	if err != nil {
+		return nil, nil, other(err, erofs.ErrNone)
+	}
+	return &FileSystem{Type: "erofs", Label: fs.Label, UUID: layout.FormatUUID(fs.UUID), Size: fs.Size,
+		Details: []Detail{detail("block size", fs.BlockSize), detail("inodes", fs.Inodes)}}, fs, nil
 }
 
 func readSwap(img sparse.Image) (*FileSystem, tree.Source, error) {
@@ -63,7 +78,7 @@ func readSquashfs(img sparse.Image) (*FileSystem, tree.Source, error) {
 	if err != nil {
 		return nil, nil, other(err, squashfs.ErrNone)
 	}
-	return &FileSystem{Type: "squashfs", Size: fs.Size, Details: []Detail{detail("compression", fs.Compressor)}}, fs, nil
+	return &FileSystem{Type: "squashfs", Size: fs.Size, Details: []Detail{detail("compression", fs.Compressor), detail("block size", fs.BlockSize), detail("inodes", fs.Inodes)}}, fs, nil
 }
 
 // readTar reads a tar in place of a disk, as gzip and zstd leave one when they

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -17,7 +18,18 @@ import (
 type Options struct {
 	Format  string   // instead of what its first bytes say; "" looks
 	Backing []string // its backing file, that file's own, and so on
-	TempDir string   // where a compressed image that cannot be read at random is unpacked; "" is the system's
+	// DataFile is the file of a qcow2 image that keeps its data in another.
+	DataFile string
+	// Extents are the files of a vmdk disk in several, found by their last names.
+	Extents []string
+	TempDir string // where a compressed image that cannot be read at random is unpacked; "" is the system's
+	Limit   int64  // bytes of the largest disk that is unpacked; 0 is 16 TiB
+}
+
+// Alone tells that the image is one file: checkers of others can be given its name
+// without reading what the image names.
+func (o Options) Alone() bool {
+	return len(o.Backing) == 0 && o.DataFile == "" && len(o.Extents) == 0
 }
 
 // Image is an open image.
@@ -63,7 +75,14 @@ func (i *Image) open(path string, o Options) error {
 	if err != nil {
 		return err
 	}
+	i.read(disk)
+	return nil
+}
+
+// read looks at a disk and all that is on it.
+func (i *Image) read(disk sparse.Image) {
 	i.disk = disk
+	i.report.Volumes = []Volume{}
 	i.readVolumes(disk)
 	i.join()
 	i.readSystem()
@@ -71,11 +90,15 @@ func (i *Image) open(path string, o Options) error {
 	for _, v := range i.volumes {
 		i.report.Volumes = append(i.report.Volumes, v.Volume)
 	}
-	return nil
 }
+
+var errDirectory = errors.New("it is a directory, not a disk image")
 
 // openFormat opens the file, and those behind it.
 func (i *Image) openFormat(path string, o Options) (sparse.Image, error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return nil, errDirectory
+	}
 	file, err := sparse.Open(path)
 	if err != nil {
 		return nil, err
@@ -85,7 +108,13 @@ func (i *Image) openFormat(path string, o Options) (sparse.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	opened, err := format.Open(file, format.OpenOptions{Format: o.Format, Backing: backing, Dir: o.TempDir})
+	data, err := i.openData(o.DataFile)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := format.Open(file, format.OpenOptions{
+		Format: o.Format, Backing: backing, DataFile: data, Extent: i.extents(o.Extents), Dir: o.TempDir, Limit: o.Limit,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -99,6 +128,34 @@ func (i *Image) openFormat(path string, o Options) (sparse.Image, error) {
 	return opened.Image, nil
 }
 
+// openData opens the data file that the caller names, if any.
+func (i *Image) openData(path string) (sparse.Image, error) {
+	if path == "" {
+		return nil, nil
+	}
+	file, err := sparse.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	i.close = append(i.close, file.Close)
+	return file, nil
+}
+
+// extents gives a function that opens those of the caller's files whose last
+// name a descriptor names; nil if there are none.
+func (i *Image) extents(files []string) func(string) (sparse.Image, error) {
+	if len(files) == 0 {
+		return nil
+	}
+	return func(name string) (sparse.Image, error) {
+		n := slices.IndexFunc(files, func(f string) bool { return filepath.Base(f) == filepath.Base(name) })
+		if n < 0 {
+			return nil, fmt.Errorf("the image keeps data in %q, which is not opened by itself: give it with --extent FILE", name)
+		}
+		return i.openData(files[n])
+	}
+}
+
 // openBacking opens the chain that the caller names.
 func (i *Image) openBacking(o Options) (sparse.Image, error) {
 	if len(o.Backing) == 0 {
@@ -109,11 +166,11 @@ func (i *Image) openBacking(o Options) (sparse.Image, error) {
 		return nil, err
 	}
 	i.close = append(i.close, file.Close)
-	below, err := i.openBacking(Options{Backing: o.Backing[1:], TempDir: o.TempDir})
+	below, err := i.openBacking(Options{Backing: o.Backing[1:], TempDir: o.TempDir, Limit: o.Limit})
 	if err != nil {
 		return nil, err
 	}
-	opened, err := format.Open(file, format.OpenOptions{Backing: below, Dir: o.TempDir})
+	opened, err := format.Open(file, format.OpenOptions{Backing: below, Dir: o.TempDir, Limit: o.Limit})
 	if err != nil {
 		return nil, fmt.Errorf("the backing file %s: %w", o.Backing[0], err)
 	}

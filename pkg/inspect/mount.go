@@ -32,8 +32,11 @@ func (m *mounted) mount(s tree.Source, path string) error {
 	if err != nil {
 		return err
 	}
-	if !at.Inode.IsDir() {
+	switch {
+	case !at.Inode.IsDir():
 		return fmt.Errorf("cannot mount on %s: it is not a directory", path)
+	case at.Number == m.Root():
+		return fmt.Errorf("cannot mount on %s: it is the root directory", path)
 	}
 	slot := len(m.sources)
 	if slot >= 1<<(64-slotBits) {
@@ -72,6 +75,14 @@ func (m *mounted) Inode(n uint64) (*tree.Inode, error) {
 		return nil, err
 	}
 	return s.Inode(own)
+}
+
+// FoldsCase tells whether a directory belongs to a file system in which upper and
+// lower case are the same.
+func (m *mounted) FoldsCase(directory uint64) bool {
+	s, _, own, err := m.below(directory)
+	f, ok := s.(tree.CaseFolder)
+	return err == nil && ok && f.FoldsCase(own)
 }
 
 func (m *mounted) Entries(directory uint64) ([]tree.Entry, error) {

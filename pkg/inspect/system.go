@@ -2,7 +2,7 @@ package inspect
 
 import (
 	"bytes"
-	"debug/pe"
+	"encoding/binary"
 	"io"
 	"path"
 	"regexp"
@@ -15,7 +15,7 @@ import (
 )
 
 // join finds the root file system and puts the others where its /etc/fstab
-// mounts them. With a single file system, that is it.
+// mounts them.
 func (i *Image) join() {
 	i.rootAt = i.findRoot()
 	if i.rootAt < 0 {
@@ -25,13 +25,19 @@ func (i *Image) join() {
 	root.Mount = "/"
 	i.root = newMounted(root.source)
 	table := fstab.Parse(readFile(root.source, "/etc/fstab"))
+	if len(table) > maxMounts {
+		i.fault("/etc/fstab has %d lines, of which the first %d are read", len(table), maxMounts)
+		table = table[:maxMounts]
+	}
 	slices.SortStableFunc(table, func(a, b fstab.Line) int { return strings.Compare(a.Point, b.Point) })
 	for _, line := range table {
 		v := i.mountOf(line)
 		if v == nil || line.Point == "/" {
 			continue
 		}
-		v.Mount = line.Point
+		if v.Mount == "" {
+			v.Mount = line.Point
+		}
 		if v.source == nil || !path.IsAbs(line.Point) {
 			continue
 		}
@@ -41,27 +47,26 @@ func (i *Image) join() {
 	}
 }
 
+// maxMounts bounds the lines of fstab that are looked at.
+const maxMounts = 128
+
 // findRoot chooses the volume that looks most like a root file system, the first
-// of several.
+// of several; -1 if none does. One that is alone need not look like it.
 func (i *Image) findRoot() int {
-	best, bestScore, readable := -1, 0, 0
+	best, bestScore := -1, 0
 	for n, v := range i.volumes {
 		if v.source == nil {
 			continue
 		}
-		readable++
 		score := 0
 		for _, name := range []string{"/etc/os-release", "/usr/lib/os-release", "/etc/fstab", "/usr", "/etc"} {
 			if _, err := tree.Find(v.source, name); err == nil {
 				score++
 			}
 		}
-		if score > bestScore || best < 0 && readable == 1 {
+		if score > bestScore || len(i.volumes) == 1 {
 			best, bestScore = n, score
 		}
-	}
-	if bestScore == 0 && readable > 1 {
-		return -1
 	}
 	return best
 }
@@ -182,76 +187,113 @@ func bootCode(disk sparse.Image) string {
 	return "unknown boot code"
 }
 
-// programs lists the EFI programs of a directory, which FAT finds in any case.
+// maxListed bounds the names that a report lists of one directory, and those that
+// are looked at there for it.
+const maxListed = 100
+
+// programs lists the EFI programs of a directory.
 func programs(v volume, dir string) []string {
-	at, name := v.source.Root(), ""
-	for part := range strings.SplitSeq(dir, "/") {
-		entries, err := v.source.Entries(at)
-		if err != nil {
-			return nil
-		}
-		n := slices.IndexFunc(entries, func(e tree.Entry) bool { return strings.EqualFold(e.Name, part) })
-		if n < 0 {
-			return nil
-		}
-		at, name = entries[n].Number, path.Join(name, entries[n].Name)
-	}
-	entries, err := v.source.Entries(at)
+	place, err := tree.Resolve(v.source, dir)
 	if err != nil {
 		return nil
 	}
 	var found []string
-	for _, e := range entries {
-		if strings.EqualFold(path.Ext(e.Name), ".efi") {
-			found = append(found, v.Name+":/"+path.Join(name, e.Name)+signature(v.source, e.Number))
+	for _, e := range sortedEntries(v.source, place.Number) {
+		if strings.EqualFold(path.Ext(e.Name), ".efi") && len(found) < maxListed {
+			found = append(found, v.Name+":"+path.Join(place.Path, e.Name)+signature(v.source, e.Number))
 		}
 	}
-	slices.Sort(found)
 	return found
+}
+
+// sortedEntries lists a directory by name; nothing where it cannot be read.
+func sortedEntries(s tree.Source, directory uint64) []tree.Entry {
+	entries, err := s.Entries(directory)
+	if err != nil {
+		return nil
+	}
+	slices.SortFunc(entries, func(a, b tree.Entry) int { return strings.Compare(a.Name, b.Name) })
+	return entries
 }
 
 // signature says whether an EFI program carries a signature for Secure Boot. By
 // whom it is, and whether it is right, is the firmware's business.
 func signature(s tree.Source, number uint64) string {
 	inode, err := s.Inode(number)
-	if err != nil || inode.Content == nil {
+	if err != nil || inode.Type() != tree.TypeRegular || inode.Content == nil || !isSigned(inode.Reader()) {
 		return ""
 	}
-	program, err := pe.NewFile(inode.Content)
-	if err != nil {
-		return ""
+	return " (signed)"
+}
+
+// isSigned tells whether a program has a certificate table ("PE Format", The
+// Attribute Certificate Table). Nothing else of the program is read, as it may be
+// of any size.
+func isSigned(program io.ReaderAt) bool {
+	le := binary.LittleEndian
+	dos := make([]byte, 64)
+	if n, _ := program.ReadAt(dos, 0); n < len(dos) || string(dos[:2]) != "MZ" {
+		return false
 	}
-	if header, ok := program.OptionalHeader.(*pe.OptionalHeader64); ok && header.DataDirectory[pe.IMAGE_DIRECTORY_ENTRY_SECURITY].Size > 0 {
-		return " (signed)"
+	header := make([]byte, 24+240) // signature, file header, optional header of PE32+
+	n, _ := program.ReadAt(header, int64(le.Uint32(dos[60:])))
+	if n < 24+2 || string(header[:4]) != "PE\x00\x00" {
+		return false
 	}
-	return ""
+	directories := 24 + 96
+	if le.Uint16(header[24:]) == 0x20b {
+		directories = 24 + 112
+	}
+	certificates := directories + 4*8
+	return n >= certificates+8 && le.Uint32(header[directories-4:]) > 4 && le.Uint32(header[certificates+4:]) > 0
 }
 
 var kernelName = regexp.MustCompile(`^(vmlinuz|vmlinux|Image|kernel)(-.*)?$`)
 
-// kernels lists the kernels below a directory, one level deep for modules.
+// kernels lists the kernels in a directory, and for modules those one level below.
 func kernels(s tree.Source, dir string) []string {
 	place, err := tree.Resolve(s, dir)
 	if err != nil || !place.Inode.IsDir() {
 		return nil
 	}
-	entries, err := s.Entries(place.Number)
+	below := strings.HasSuffix(dir, "modules")
+	var found []string
+	for n, e := range sortedEntries(s, place.Number) {
+		at := path.Join(place.Path, e.Name)
+		switch {
+		case len(found) == maxListed, below && n == maxListed:
+			return found
+		case below:
+			if isRegular(s, child(s, e.Number, "vmlinuz")) {
+				found = append(found, path.Join(at, "vmlinuz"))
+			}
+		case kernelName.MatchString(e.Name) && isRegular(s, &e):
+			found = append(found, at)
+		}
+	}
+	return found
+}
+
+// child finds a name in a directory, nil if there is none.
+func child(s tree.Source, directory uint64, name string) *tree.Entry {
+	inode, err := s.Inode(directory)
+	if err != nil || !inode.IsDir() {
+		return nil
+	}
+	entries, err := s.Entries(directory)
 	if err != nil {
 		return nil
 	}
-	var found []string
-	for _, e := range entries {
-		inode, err := s.Inode(e.Number)
-		switch {
-		case err != nil:
-		case inode.Type() == tree.TypeRegular && kernelName.MatchString(e.Name):
-			found = append(found, path.Join(place.Path, e.Name))
-		case inode.IsDir() && strings.HasSuffix(dir, "modules"):
-			if below, err := tree.Find(s, path.Join(place.Path, e.Name, "vmlinuz")); err == nil && below.Inode.Type() == tree.TypeRegular {
-				found = append(found, below.Path)
-			}
-		}
+	if n := slices.IndexFunc(entries, func(e tree.Entry) bool { return e.Name == name }); n >= 0 {
+		return &entries[n]
 	}
-	slices.Sort(found)
-	return found
+	return nil
+}
+
+func isRegular(s tree.Source, e *tree.Entry) bool {
+	if e == nil {
+		return false
+	}
+	inode, err := s.Inode(e.Number)
+	return err == nil && inode.Type() == tree.TypeRegular
 }

@@ -3,6 +3,7 @@ package inspect
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/dibber-project/dibber/pkg/lvm"
@@ -12,21 +13,19 @@ import (
 
 // readVolumes finds the volumes of a disk and what they hold.
 func (i *Image) readVolumes(disk sparse.Image) {
-	// A file system on the whole disk comes first: the boot sector of a FAT, and
-	// whatever it leaves in front of its superblock, can look like an MBR.
-	if v := look(volume{Volume: Volume{Name: "disk", Size: disk.Size()}, bytes: disk}); v.FileSystem != nil || v.Fault != "" {
-		i.volumes = append(i.volumes, v)
+	whole := look(volume{Volume: Volume{Name: "disk", Size: disk.Size()}, bytes: disk})
+	table, err := partition.Read(disk)
+	if wholeDisk(whole, table, err, disk.Size()) {
+		i.volumes = append(i.volumes, whole)
 		i.readGroups()
 		return
 	}
-	table, err := partition.Read(disk)
-	switch {
-	case errors.Is(err, partition.ErrNone):
-		i.volumes = append(i.volumes, volume{Volume: Volume{Name: "disk", Size: disk.Size()}, bytes: disk})
-		return
-	case err != nil:
+	if err != nil {
 		i.fault("the partition table cannot be read: %v", err)
 		return
+	}
+	if whole.FileSystem != nil {
+		i.fault("the disk has a partition table, and from its beginning a file system (%s), which is passed over", whole.FileSystem.Type)
 	}
 	i.report.Table = &Table{Kind: string(table.Kind), ID: table.ID, SectorSize: table.SectorSize}
 	for _, fault := range table.Faults {
@@ -40,6 +39,21 @@ func (i *Image) readVolumes(disk sparse.Image) {
 	i.readGroups()
 }
 
+// wholeDisk decides whether a disk is one volume or has partitions. The boot
+// sector of a FAT, and whatever is in front of a superblock, can look like an MBR;
+// and a superblock can be left from before the disk was partitioned. So a table
+// is believed where nothing is wrong with it, or where there is nothing else.
+func wholeDisk(whole volume, table *partition.Table, err error, size int64) bool {
+	if errors.Is(err, partition.ErrNone) {
+		return true
+	}
+	if whole.FileSystem == nil && whole.Fault == "" {
+		return false
+	}
+	return err != nil || len(table.Faults) > 0 || len(table.Parts) == 0 ||
+		slices.ContainsFunc(table.Parts, func(p partition.Part) bool { return p.Offset < table.SectorSize || p.End() > size })
+}
+
 func readPartition(disk sparse.Image, p partition.Part) volume {
 	v := volume{Volume: Volume{
 		Name: "p" + strconv.Itoa(p.Number), Number: p.Number, Label: p.Name, Type: p.TypeName, UUID: p.UUID, Offset: p.Offset, Size: p.Length,
@@ -49,7 +63,7 @@ func readPartition(disk sparse.Image, p partition.Part) volume {
 	}
 	bytes, err := sparse.Section(disk, p.Offset, p.Length)
 	if err != nil {
-		v.Fault = err.Error()
+		v.Fault = fmt.Sprintf("its %d bytes from byte %d on are not all on the disk of %d bytes", p.Length, p.Offset, disk.Size())
 		return v
 	}
 	v.bytes = bytes

@@ -46,15 +46,10 @@ type Config struct {
 	TempDir string // for compressed layers, as long as the image is used
 }
 
-// Assemble is AssembleContext without an end before its time.
-func Assemble(base *Base, layers []Layer, c Config) (*Image, error) {
-	return AssembleContext(context.Background(), base, layers, c)
-}
-
-// AssembleContext makes an image of a base, which may be nil, and layers on it,
+// Assemble makes an image of a base, which may be nil, and layers on it,
 // lowest first. The base's layers keep their digests; of layers that are empty
 // nothing is kept but their line in the history.
-func AssembleContext(ctx context.Context, base *Base, layers []Layer, c Config) (*Image, error) {
+func Assemble(ctx context.Context, base *Base, layers []Layer, c Config) (*Image, error) {
 	image, err := assemble(ctx, base, layers, c)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()

@@ -32,7 +32,7 @@ func onDebian(t *testing.T, c Config, layers ...Layer) (*Base, *Image) {
 		t.Fatal(err)
 	}
 	c.TempDir = t.TempDir()
-	image, err := Assemble(base, layers, c)
+	image, err := Assemble(bg, base, layers, c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,10 +103,10 @@ func TestTheSameInputGivesTheSameBytes(t *testing.T) {
 			image := build(t, Config{Created: created, Gzip: gz, Architecture: "amd64"}, layer)
 			runtime.GOMAXPROCS(before)
 			var archive, docker bytes.Buffer
-			if err := image.WriteOCIArchive(&archive, "x"); err != nil {
+			if err := image.WriteOCIArchive(bg, &archive, "x"); err != nil {
 				t.Fatal(err)
 			}
-			if err := image.WriteDockerArchive(&docker, "x"); err != nil {
+			if err := image.WriteDockerArchive(bg, &docker, "x"); err != nil {
 				t.Fatal(err)
 			}
 			got := [][]byte{archive.Bytes(), docker.Bytes()}
@@ -126,7 +126,7 @@ func TestACutTarIsRefused(t *testing.T) {
 	whole := tarOf(t, item{name: "a", content: strings.Repeat("a", 1000)}, item{name: "b", content: "b"})
 	dir := t.TempDir()
 	for _, length := range []int{1, 511, 512, 700, 512 + 1024, 3 * 512, len(whole) - 1024, len(whole) - 512, len(whole) - 1} {
-		_, err := Assemble(nil, []Layer{{Tar: write(t, filepath.Join(dir, "l.tar"), whole[:length])}}, Config{TempDir: dir})
+		_, err := Assemble(bg, nil, []Layer{{Tar: write(t, filepath.Join(dir, "l.tar"), whole[:length])}}, Config{TempDir: dir})
 		if err == nil {
 			t.Errorf("a tar cut to %d of %d bytes was taken", length, len(whole))
 		} else {
@@ -136,24 +136,24 @@ func TestACutTarIsRefused(t *testing.T) {
 	if left, _ := filepath.Glob(dir + "/layer-*"); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
-	if _, err := Assemble(nil, []Layer{{Tar: filepath.Join(dir, "l.tar")}}, Config{TempDir: dir}); err == nil {
+	if _, err := Assemble(bg, nil, []Layer{{Tar: filepath.Join(dir, "l.tar")}}, Config{TempDir: dir}); err == nil {
 		t.Error("a damaged tar was taken")
 	}
 	write(t, filepath.Join(dir, "l.tar"), append(whole, make([]byte, 8192)...)) // GNU tar pads to 10 KiB
-	if _, err := Assemble(nil, []Layer{{Tar: filepath.Join(dir, "l.tar")}}, Config{TempDir: dir}); err != nil {
+	if _, err := Assemble(bg, nil, []Layer{{Tar: filepath.Join(dir, "l.tar")}}, Config{TempDir: dir}); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestAnImageOfNothingIsRefused(t *testing.T) {
-	_, err := Assemble(nil, []Layer{layerOf(t)}, Config{TempDir: t.TempDir()})
+	_, err := Assemble(bg, nil, []Layer{layerOf(t)}, Config{TempDir: t.TempDir()})
 	wantError(t, err, "no layer holds anything")
 }
 
 func TestABaseWithoutHistoryGetsOne(t *testing.T) {
 	base := &Base{ref: "docker.io/library/debian:12", image: debian(t, "amd64")}
 	base.image.config.History = []v1.History{{CreatedBy: "x", EmptyLayer: true}}
-	image, err := Assemble(base, []Layer{layerOf(t, item{name: "a"})}, Config{TempDir: t.TempDir()})
+	image, err := Assemble(bg, base, []Layer{layerOf(t, item{name: "a"})}, Config{TempDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +161,7 @@ func TestABaseWithoutHistoryGetsOne(t *testing.T) {
 		t.Errorf("the history is %+v", h)
 	}
 	base.image.manifest.Layers[0].MediaType = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
-	_, err = Assemble(base, nil, Config{TempDir: t.TempDir()})
+	_, err = Assemble(bg, base, nil, Config{TempDir: t.TempDir()})
 	wantError(t, err, "foreign")
 }
 
@@ -169,8 +169,8 @@ func TestWhatIsWrittenIsReadAgain(t *testing.T) {
 	_, image := onDebian(t, Config{Created: created}, layerOf(t, item{name: "new", content: "new"}))
 	dir := t.TempDir()
 	oci, docker := filepath.Join(dir, "oci.tar"), filepath.Join(dir, "docker.tar")
-	save(t, oci, func(w io.Writer) error { return image.WriteOCIArchive(w, "mine") })
-	save(t, docker, func(w io.Writer) error { return image.WriteDockerArchive(w, "mine") })
+	save(t, oci, func(w io.Writer) error { return image.WriteOCIArchive(bg, w, "mine") })
+	save(t, docker, func(w io.Writer) error { return image.WriteDockerArchive(bg, w, "mine") })
 	for _, name := range []string{"oci-archive:" + oci, "oci-archive:" + oci + ":mine"} {
 		b := resolved(t, name, ResolveOptions{})
 		if b.Digest() != image.Digest() {
@@ -193,8 +193,8 @@ func TestWhatIsWrittenIsReadAgain(t *testing.T) {
 		_, err := Resolve(bg, name, ResolveOptions{})
 		wantError(t, err, "no image other")
 	}
-	wantError(t, image.WriteDockerArchive(io.Discard, "A b"), `"A b"`)
-	wantError(t, image.WriteOCIArchive(io.Discard, "a b"), `"a b"`)
+	wantError(t, image.WriteDockerArchive(bg, io.Discard, "A b"), `"A b"`)
+	wantError(t, image.WriteOCIArchive(bg, io.Discard, "a b"), `"a b"`)
 }
 
 func save(t *testing.T, name string, writeTo func(io.Writer) error) {
@@ -236,8 +236,8 @@ func TestSkopeoReadsWhatIsWritten(t *testing.T) {
 	dir := t.TempDir()
 	for n, i := range []*Image{image, packed} {
 		oci, docker := filepath.Join(dir, fmt.Sprint(n, "oci.tar")), filepath.Join(dir, fmt.Sprint(n, "docker.tar"))
-		save(t, oci, func(w io.Writer) error { return i.WriteOCIArchive(w, "mine") })
-		save(t, docker, func(w io.Writer) error { return i.WriteDockerArchive(w, "mine:1") })
+		save(t, oci, func(w io.Writer) error { return i.WriteOCIArchive(bg, w, "mine") })
+		save(t, docker, func(w io.Writer) error { return i.WriteDockerArchive(bg, w, "mine:1") })
 		for _, name := range []string{"oci-archive:" + oci + ":mine", "docker-archive:" + docker + ":mine:1"} {
 			var seen struct {
 				Architecture string
@@ -256,7 +256,7 @@ func TestSkopeoReadsWhatIsWritten(t *testing.T) {
 	}
 	// A digest that is not the content's must be noticed by this judge.
 	broken := filepath.Join(dir, "broken")
-	if err := image.WriteLayout(broken, "x"); err != nil {
+	if err := image.WriteLayout(bg, broken, "x"); err != nil {
 		t.Fatal(err)
 	}
 	write(t, layout{dir: broken}.blob(image.manifest.Config.Digest), []byte("{}"))

@@ -76,7 +76,7 @@ func layerOf(t *testing.T, items ...item) Layer {
 func build(t *testing.T, c Config, layers ...Layer) *Image {
 	t.Helper()
 	c.TempDir = t.TempDir()
-	image, err := Assemble(nil, layers, c)
+	image, err := Assemble(bg, nil, layers, c)
 	if err != nil {
 		t.Fatal(err)
 	}

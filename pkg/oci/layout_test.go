@@ -15,11 +15,11 @@ func TestLayoutsHoldImagesByNameAndDigest(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "layout")
 	one, two := debian(t, "amd64"), build(t, Config{Architecture: "amd64"}, layerOf(t, item{name: "other"}))
 	for tag, image := range map[string]*Image{"one": one, "two": two} {
-		if err := image.WriteLayout(dir, tag); err != nil {
+		if err := image.WriteLayout(bg, dir, tag); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := two.WriteLayout(dir, "two"); err != nil { // again
+	if err := two.WriteLayout(bg, dir, "two"); err != nil { // again
 		t.Fatal(err)
 	}
 	for name, want := range map[string]*Image{":one": one, ":two": two, "@" + one.Digest(): one} {
@@ -48,8 +48,8 @@ func TestLayoutsHoldImagesByNameAndDigest(t *testing.T) {
 func TestAFolderOfOtherThingsIsNotWrittenInto(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "precious"), []byte("x"))
-	wantError(t, debian(t, "amd64").WriteLayout(dir, "x"), "not empty")
-	wantError(t, debian(t, "amd64").WriteLayout(filepath.Join(dir, "new"), "a b"), `"a b"`)
+	wantError(t, debian(t, "amd64").WriteLayout(bg, dir, "x"), "not empty")
+	wantError(t, debian(t, "amd64").WriteLayout(bg, filepath.Join(dir, "new"), "a b"), `"a b"`)
 }
 
 // An index within a layout's index, as buildx and `skopeo copy --all` write it.
@@ -59,7 +59,7 @@ func TestAnIndexInALayoutIsFollowed(t *testing.T) {
 	images := []*Image{debian(t, "amd64"), debian(t, "arm64")}
 	inner := `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[`
 	for n, i := range images {
-		if err := i.WriteLayout(dir, ""); err != nil {
+		if err := i.WriteLayout(bg, dir, ""); err != nil {
 			t.Fatal(err)
 		}
 		b, err := json.Marshal(descriptorFor(i, ""))
@@ -106,7 +106,7 @@ func TestDamagedLayoutsAreRefused(t *testing.T) {
 	for _, c := range cases {
 		dir := t.TempDir()
 		image := debian(t, "amd64")
-		if err := image.WriteLayout(dir, "x"); err != nil {
+		if err := image.WriteLayout(bg, dir, "x"); err != nil {
 			t.Fatal(err)
 		}
 		h := map[string]string{"layer": image.manifest.Layers[0].Digest.Hex, "config": image.manifest.Config.Digest.Hex, "manifest": image.descriptor.Digest.Hex}[c.what]
@@ -125,8 +125,8 @@ func TestDamagedLayoutsAreRefused(t *testing.T) {
 		}
 		wantError(t, err, c.want)
 		if opened != nil {
-			wantError(t, opened.WriteOCIArchive(&bytes.Buffer{}, ""), "blob")
-			wantError(t, opened.WriteLayout(filepath.Join(dir, "copy"), ""), "blob")
+			wantError(t, opened.WriteOCIArchive(bg, &bytes.Buffer{}, ""), "blob")
+			wantError(t, opened.WriteLayout(bg, filepath.Join(dir, "copy"), ""), "blob")
 		}
 	}
 }

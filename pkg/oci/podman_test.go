@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"bytes"
 	"io"
 	"os"
 	"os/exec"
@@ -8,6 +9,9 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/dibber-project/dibber/pkg/tree"
+	"github.com/dibber-project/dibber/pkg/tree/tarfile"
 )
 
 // tryRun gives a command's output if it fails, and "" if it does not.
@@ -19,7 +23,7 @@ func tryRun(args ...string) string {
 }
 
 // helloLayer gives a layer with a statically linked program, /hello, that says
-// its first argument.
+// its first argument, and an entry for the root directory as dibber writes them.
 func helloLayer(t *testing.T) Layer {
 	t.Helper()
 	dir := t.TempDir()
@@ -31,7 +35,16 @@ func helloLayer(t *testing.T) Layer {
 	}
 	tarFile := filepath.Join(dir, "layer.tar")
 	run(t, need(t, "tar"), "-C", dir, "--owner=0", "--group=0", "--mode=0755", "-cf", tarFile, "hello")
-	return Layer{Tar: tarFile}
+	plain, err := os.ReadFile(tarFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var whole bytes.Buffer
+	if err := tarfile.WriteRoot(&whole, &tree.Inode{Mode: tree.TypeDir | 0o555, UID: 1}, nil, 1e9); err != nil {
+		t.Fatal(err)
+	}
+	whole.Write(plain)
+	return Layer{Tar: write(t, tarFile, whole.Bytes())}
 }
 
 // goCache is asked for before a test puts HOME elsewhere.
@@ -61,8 +74,8 @@ func TestPodmanLoadsAndRunsWhatIsWritten(t *testing.T) {
 	for _, gz := range []bool{true, false} {
 		image := build(t, Config{Architecture: runtime.GOARCH, Gzip: gz, Entrypoint: []string{"/hello"}, Cmd: []string{"hello"}, Env: []string{"WHO=world"}}, hello)
 		archives := map[string]func(io.Writer) error{
-			"docker": func(w io.Writer) error { return image.WriteDockerArchive(w, "localhost/hello:1") },
-			"oci":    func(w io.Writer) error { return image.WriteOCIArchive(w, "localhost/hello:1") },
+			"docker": func(w io.Writer) error { return image.WriteDockerArchive(bg, w, "localhost/hello:1") },
+			"oci":    func(w io.Writer) error { return image.WriteOCIArchive(bg, w, "localhost/hello:1") },
 		}
 		for kind, writeTo := range archives {
 			file := filepath.Join(dir, kind+".tar")

@@ -146,8 +146,8 @@ func TestPlainLayersAreReadWhereTheyLie(t *testing.T) {
 
 	archives := t.TempDir()
 	oci, docker := filepath.Join(archives, "oci.tar"), filepath.Join(archives, "docker.tar")
-	save(t, oci, func(w io.Writer) error { return image.WriteOCIArchive(w, "x") })
-	save(t, docker, func(w io.Writer) error { return image.WriteDockerArchive(w, "x") })
+	save(t, oci, func(w io.Writer) error { return image.WriteOCIArchive(bg, w, "x") })
+	save(t, docker, func(w io.Writer) error { return image.WriteDockerArchive(bg, w, "x") })
 	wantTree(t, opened(t, "oci-archive:"+oci), "", want)
 	wantTree(t, opened(t, "docker-archive:"+docker), "", want)
 }
@@ -343,16 +343,25 @@ func TestAssemblingAndWritingEndWithTheirContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(bg)
 	cancel()
 	dir := t.TempDir()
-	if _, err := AssembleContext(ctx, nil, []Layer{l}, Config{TempDir: dir}); !errors.Is(err, context.Canceled) {
+	if _, err := Assemble(ctx, nil, []Layer{l}, Config{TempDir: dir}); !errors.Is(err, context.Canceled) {
 		t.Errorf("assembling: the error is %v", err)
 	}
 	if left, _ := os.ReadDir(dir); len(left) > 0 {
 		t.Errorf("assembling leaves %v behind", left)
 	}
-	if err := image.WriteLayoutContext(ctx, filepath.Join(dir, "layout"), "x"); !errors.Is(err, context.Canceled) {
+	if err := image.WriteLayout(ctx, filepath.Join(dir, "layout"), "x"); !errors.Is(err, context.Canceled) {
 		t.Errorf("writing: the error is %v", err)
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, "layout/blobs/sha256/*")); len(left) > 0 {
 		t.Errorf("writing leaves %v behind", left)
+	}
+	if err := image.WriteOCIArchive(ctx, io.Discard, "x"); err != context.Canceled {
+		t.Errorf("the OCI archive: the error is %v", err)
+	}
+	if err := image.WriteDockerArchive(ctx, io.Discard, "x"); err != context.Canceled {
+		t.Errorf("the docker archive: the error is %v", err)
+	}
+	if _, _, _, err := image.dockerLayer(ctx, 0); !errors.Is(err, context.Canceled) {
+		t.Errorf("measuring a zstd layer: the error is %v", err)
 	}
 }

@@ -19,14 +19,9 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// WriteLayout is WriteLayoutContext without an end before its time.
-func (i *Image) WriteLayout(dir, tag string) error {
-	return i.WriteLayoutContext(context.Background(), dir, tag)
-}
-
-// WriteLayoutContext writes the image into an image layout, under a tag if that
-// is not "". A folder that is an image layout already keeps its other images.
-func (i *Image) WriteLayoutContext(ctx context.Context, dir, tag string) error {
+// WriteLayout writes the image into an image layout, under a tag if that is not
+// "". A folder that is an image layout already keeps its other images.
+func (i *Image) WriteLayout(ctx context.Context, dir, tag string) error {
 	err := i.writeLayout(ctx, dir, tag)
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -59,14 +54,18 @@ func (i *Image) writeLayout(ctx context.Context, dir, tag string) error {
 }
 
 // WriteOCIArchive writes the image as the tar of an image layout.
-func (i *Image) WriteOCIArchive(w io.Writer, tag string) error {
-	if err := i.writeOCIArchive(w, tag); err != nil {
+func (i *Image) WriteOCIArchive(ctx context.Context, w io.Writer, tag string) error {
+	err := i.writeOCIArchive(ctx, w, tag)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
 		return fmt.Errorf("cannot write the OCI archive: %w", err)
 	}
 	return nil
 }
 
-func (i *Image) writeOCIArchive(w io.Writer, tag string) error {
+func (i *Image) writeOCIArchive(ctx context.Context, w io.Writer, tag string) error {
 	if err := checkTag(tag); err != nil {
 		return err
 	}
@@ -93,7 +92,7 @@ func (i *Image) writeOCIArchive(w io.Writer, tag string) error {
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(t.stream(blobName(d.Digest), d.Size, rc), rc.Close()); err != nil {
+		if err := errors.Join(t.stream(blobName(d.Digest), d.Size, until{ctx, rc}), rc.Close()); err != nil {
 			return err
 		}
 	}
@@ -109,14 +108,18 @@ var dockerName = regexp.MustCompile(`^(?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?[a-z0-9]+(
 // WriteDockerArchive writes the image as `docker save` does, for `docker load` and
 // `podman load`, under a name such as debian:12. Layers are plain or gzip, as
 // every docker reads them; others are unpacked.
-func (i *Image) WriteDockerArchive(w io.Writer, tag string) error {
-	if err := i.writeDockerArchive(w, tag); err != nil {
+func (i *Image) WriteDockerArchive(ctx context.Context, w io.Writer, tag string) error {
+	err := i.writeDockerArchive(ctx, w, tag)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
 		return fmt.Errorf("cannot write the docker archive: %w", err)
 	}
 	return nil
 }
 
-func (i *Image) writeDockerArchive(w io.Writer, tag string) error {
+func (i *Image) writeDockerArchive(ctx context.Context, w io.Writer, tag string) error {
 	entry := dockerEntry{Config: i.manifest.Config.Digest.Hex + ".json"}
 	if tag != "" {
 		if !dockerName.MatchString(tag) {
@@ -133,7 +136,7 @@ func (i *Image) writeDockerArchive(w io.Writer, tag string) error {
 	}
 	written := map[string]bool{}
 	for n := range i.manifest.Layers {
-		file, size, open, err := i.dockerLayer(n)
+		file, size, open, err := i.dockerLayer(ctx, n)
 		if err != nil {
 			return err
 		}
@@ -146,7 +149,7 @@ func (i *Image) writeDockerArchive(w io.Writer, tag string) error {
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(t.stream(file, size, rc), rc.Close()); err != nil {
+		if err := errors.Join(t.stream(file, size, until{ctx, rc}), rc.Close()); err != nil {
 			return err
 		}
 	}
@@ -159,7 +162,7 @@ func (i *Image) writeDockerArchive(w io.Writer, tag string) error {
 
 // dockerLayer gives the name, size and content of a layer in a docker archive.
 // The size must be known before the content, so a zstd layer is unpacked twice.
-func (i *Image) dockerLayer(n int) (file string, size int64, open func() (io.ReadCloser, error), err error) {
+func (i *Image) dockerLayer(ctx context.Context, n int) (file string, size int64, open func() (io.ReadCloser, error), err error) {
 	d := i.manifest.Layers[n]
 	t, err := ociType(d.MediaType)
 	if err != nil {
@@ -172,7 +175,7 @@ func (i *Image) dockerLayer(n int) (file string, size int64, open func() (io.Rea
 	if err != nil {
 		return "", 0, nil, err
 	}
-	size, err = io.Copy(io.Discard, rc)
+	size, err = io.Copy(io.Discard, until{ctx, rc})
 	if err = errors.Join(err, rc.Close()); err != nil {
 		return "", 0, nil, err
 	}

@@ -44,6 +44,8 @@ type Wanted struct {
 	Time  int64 // of making, in seconds since the epoch
 	BIOS  bool  // place GRUB's boot code, boot.img and core.img of the tree
 
+	TempDir string // for nameless files of programs that make file systems; "" for the system's
+
 	// Round gives the size that a disk of a size has in the formats wanted; nil
 	// rounds nothing.
 	Round func(size int64) int64
@@ -63,7 +65,7 @@ func Disks(ctx context.Context, t *tree.Tree, want Wanted) ([]Disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &planner{want: want, whole: t, trees: trees}
+	p := &planner{ctx: ctx, want: want, whole: t, trees: trees}
 	disks, err := p.disks()
 	if err != nil {
 		return nil, fmt.Errorf("cannot lay out the disk: %w", err)
@@ -83,6 +85,7 @@ func datedRoot(t *tree.Tree, at int64) *tree.Tree {
 
 // planner lays a tree out on disks.
 type planner struct {
+	ctx   context.Context
 	want  Wanted
 	whole *tree.Tree
 	trees map[string]*tree.Tree // by mount point
@@ -170,7 +173,7 @@ func (p *planner) tree(f *layout.FileSystem) *tree.Tree {
 }
 
 func (p *planner) context(sectorSize, offset int64) fsys.Context {
-	return fsys.Context{Time: p.want.Time, HashSeed: p.want.ID("directory hash seed"), SectorSize: sectorSize, Offset: offset}
+	return fsys.Context{Time: p.want.Time, HashSeed: p.want.ID("directory hash seed"), SectorSize: sectorSize, Offset: offset, TempDir: p.want.TempDir}
 }
 
 // volumes plans what lies in each part, by disk and then by part.
@@ -202,7 +205,7 @@ func (p *planner) volumes(disks []*layout.Disk, groups []*layout.Group) ([]map[i
 }
 
 func (p *planner) volume(f *layout.FileSystem, size, sectorSize, offset int64) (sparse.Image, error) {
-	v, err := fsys.Plan(f, p.tree(f), size, p.context(sectorSize, offset))
+	v, err := fsys.Plan(p.ctx, f, p.tree(f), size, p.context(sectorSize, offset))
 	if err != nil {
 		return nil, fmt.Errorf("file system %s: %w", f.Name, err)
 	}

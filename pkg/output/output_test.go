@@ -1,6 +1,7 @@
 package output
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -15,6 +16,10 @@ import (
 	"time"
 
 	"github.com/dibber-project/dibber/pkg/artifact"
+	"github.com/dibber-project/dibber/pkg/oci"
+	"github.com/dibber-project/dibber/pkg/tree"
+	"github.com/dibber-project/dibber/pkg/tree/tarfile"
+	"github.com/dibber-project/dibber/pkg/tree/treetest"
 )
 
 // writerIn writes outputs named image into dir.
@@ -124,22 +129,47 @@ func TestChecksumsNameTheOutputAsTheUserDid(t *testing.T) {
 	}
 }
 
+// ending is content that ends a context when it is read.
+type ending struct{ end func() }
+
+func (e ending) ReadAt(p []byte, _ int64) (int, error) {
+	e.end()
+	return len(p), nil
+}
+
 func TestACancelledOutputIsNotThere(t *testing.T) {
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(context.Background())
-	err := writerIn(dir).writeFile(ctx, "tar", "", func(f *artifact.File) error {
-		w := until{ctx, f}
-		if _, err := w.Write([]byte("half")); err != nil {
-			return err
-		}
-		cancel()
-		_, err := w.Write([]byte("half"))
-		return err
-	})
-	if !errors.Is(err, context.Canceled) {
+	tr := tree.Empty()
+	tr.Root.Children = []*tree.Node{{Name: "large", Inode: &tree.Inode{Mode: tree.TypeRegular, Size: 1 << 40, Content: ending{cancel}}}}
+	if _, err := writerIn(dir).Write(ctx, []string{"tar"}, Content{Tree: tr}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	expect(t, dir, nil)
+}
+
+func TestACancelledImageLeavesNoHiddenDirectory(t *testing.T) {
+	var layer bytes.Buffer
+	if err := tarfile.Write(context.Background(), &layer, treetest.New(t, map[string]string{"/x": "file 0644 0:0 x"}), tarfile.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	parts := t.TempDir()
+	write(t, parts, map[string]string{"layer.tar": layer.String()})
+	image, err := oci.Assemble(context.Background(), nil, []oci.Layer{{Tar: filepath.Join(parts, "layer.tar")}}, oci.Config{TempDir: parts})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []string{"oci", "oci-archive", "docker-archive"} {
+		dir := t.TempDir()
+		ctx, cancel := context.WithCancel(context.Background())
+		w := writerIn(dir)
+		w.Observe = func(e Event) { cancel() } // once it has begun
+		_, err := w.Write(ctx, []string{kind}, Content{Image: func(context.Context) (*oci.Image, error) { return image, nil }})
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: got %v", kind, err)
+		}
+		expect(t, dir, nil)
+	}
 }
 
 func TestImageNamesAreThoseThatDockerTakes(t *testing.T) {

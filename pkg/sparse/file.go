@@ -17,9 +17,10 @@ type File struct {
 	extents []Extent
 }
 
-// Open opens the regular file or block device at path.
+// Open opens the regular file or block device at path. It does not wait for a
+// FIFO to be written to before it refuses it.
 func Open(path string) (*File, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}

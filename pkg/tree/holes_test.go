@@ -172,7 +172,7 @@ func TestDirectoryAndItsArchiveHaveTheSameHoles(t *testing.T) {
 	fromDir, err := tree.OpenDir(dir, tree.DirOptions{})
 	check(t, err)
 	var archive bytes.Buffer
-	check(t, tarfile.Write(&archive, fromDir, tarfile.Options{}))
+	check(t, tarfile.Write(context.Background(), &archive, fromDir, tarfile.Options{}))
 	fromTar, err := tarfile.Read(bytes.NewReader(archive.Bytes()), int64(archive.Len()))
 	check(t, err)
 

@@ -23,6 +23,14 @@ type Source interface {
 	Entries(directory uint64) ([]Entry, error)
 }
 
+// CaseFolder is a Source that has directories in which upper and lower case are
+// the same. Find and Resolve then take a name in any case, the exact one first,
+// and give places as they are spelled in the Source.
+type CaseFolder interface {
+	Source
+	FoldsCase(directory uint64) bool
+}
+
 // Entry is a name in a directory of a Source.
 type Entry struct {
 	Name   string
@@ -79,10 +87,13 @@ func lookIn(s Source) func(dir Place, name string) (Place, error) {
 			return Place{}, fmt.Errorf("reading %s: %w", dir.Path, err)
 		}
 		i := slices.IndexFunc(entries, func(e Entry) bool { return e.Name == name })
+		if f, ok := s.(CaseFolder); ok && i < 0 && f.FoldsCase(dir.Number) {
+			i = slices.IndexFunc(entries, func(e Entry) bool { return strings.EqualFold(e.Name, name) })
+		}
 		if i < 0 {
 			return Place{}, fs.ErrNotExist
 		}
-		at := path.Join(dir.Path, name)
+		at := path.Join(dir.Path, entries[i].Name)
 		inode, err := s.Inode(entries[i].Number)
 		if err != nil {
 			return Place{}, fmt.Errorf("reading %s: %w", at, err)

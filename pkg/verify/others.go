@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/dibber-project/dibber/pkg/inspect"
@@ -60,12 +61,17 @@ func tableChecker(kind string) (checker, bool) {
 // others asks the checkers that the machine has.
 func (r *Report) others(ctx context.Context, image *inspect.Image, o Options) {
 	report := image.Report()
-	if c, ok := formatChecker(report.Format); ok && len(o.Image.Backing) == 0 {
-		r.ask(ctx, c, report.Format, func() (string, func(), error) { return r.Path, func() {}, nil })
+	if c, ok := formatChecker(report.Format); ok && o.Image.Alone() {
+		r.ask(ctx, c, report.Format, r.itself)
 	}
 	if report.Table != nil {
-		if c, ok := tableChecker(report.Table.Kind); ok {
-			r.ask(ctx, c, report.Table.Kind, func() (string, func(), error) { return copied(ctx, image.Disk(), o.TempDir) })
+		file := func() (string, func(), error) { return copied(ctx, image.Disk(), o.TempDir) }
+		if report.Format == "raw" {
+			file = r.itself
+		}
+		// Of a file, both take sectors to be of 512 bytes.
+		if c, ok := tableChecker(report.Table.Kind); ok && report.Table.SectorSize == 512 {
+			r.ask(ctx, c, report.Table.Kind, file)
 		}
 	}
 	for _, part := range image.Parts() {
@@ -76,6 +82,13 @@ func (r *Report) others(ctx context.Context, image *inspect.Image, o Options) {
 			r.ask(ctx, c, part.Name+" "+part.FileSystem.Type, func() (string, func(), error) { return copied(ctx, part.Bytes, o.TempDir) })
 		}
 	}
+}
+
+// itself gives the image's own file, in a form that no program takes for an option
+// or for the name of a protocol.
+func (r *Report) itself() (string, func(), error) {
+	path, err := filepath.Abs(r.Path)
+	return path, func() {}, err
 }
 
 // ask runs one checker on a file that is made only if the machine has it.
@@ -89,22 +102,45 @@ func (r *Report) ask(ctx context.Context, c checker, what string, file func() (s
 	}
 	path, remove, err := file()
 	if err == nil {
-		defer remove()
-		var output []byte
-		cmd := exec.CommandContext(ctx, program, append(c.args, path)...)
-		output, err = cmd.CombinedOutput()
-		var exit *exec.ExitError
-		if err == nil || errors.As(err, &exit) {
-			err = nil
-			if !c.right(cmd.ProcessState.ExitCode(), string(output)) {
-				check.Fault = lastLines(string(output))
-			}
-		}
+		check.Fault, err = c.run(ctx, program, path)
+		remove()
 	}
 	if err != nil {
 		check.Skipped = err.Error()
 	}
 	r.add(check)
+}
+
+// run gives what the checker found to be wrong, "" for nothing. An error means that
+// it did not run.
+func (c checker) run(ctx context.Context, program, path string) (string, error) {
+	var output tail
+	cmd := exec.CommandContext(ctx, program, append(slices.Clone(c.args), path)...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	cmd.Stdout, cmd.Stderr = &output, &output
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) || ctx.Err() != nil {
+		return "", errors.Join(err, ctx.Err())
+	}
+	if c.right(cmd.ProcessState.ExitCode(), string(output)) {
+		return "", nil
+	}
+	return strings.TrimSuffix(cmd.ProcessState.String()+": "+lastLines(string(output)), ": "), nil
+}
+
+// tail keeps the end of what is written to it: a checker may have a line for
+// every block.
+type tail []byte
+
+const tailSize = 64 << 10
+
+func (t *tail) Write(p []byte) (int, error) {
+	*t = append(*t, p...)
+	if n := len(*t); n > 2*tailSize {
+		*t = append((*t)[:0], (*t)[n-tailSize:]...)
+	}
+	return len(p), nil
 }
 
 // find looks where programs of the administrator are, too.

@@ -11,6 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 
 	"github.com/dibber-project/dibber/pkg/inspect"
 	"github.com/dibber-project/dibber/pkg/sparse"
@@ -73,6 +75,10 @@ type Options struct {
 func Image(ctx context.Context, path string, o Options) (*Report, error) {
 	r := &Report{Path: path}
 	image, err := inspect.Open(path, o.Image)
+	var missing *fs.PathError
+	if errors.As(err, &missing) || err != nil && !isFile(path) {
+		return nil, err
+	}
 	if err != nil {
 		r.add(Check{What: "the file", By: "dibber", Fault: err.Error()})
 		return r, nil
@@ -83,6 +89,12 @@ func Image(ctx context.Context, path string, o Options) (*Report, error) {
 		r.others(ctx, image, o)
 	}
 	return r, ctx.Err()
+}
+
+// isFile tells whether a path is something that could hold an image.
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && (info.Mode().IsRegular() || info.Mode().Type() == os.ModeDevice)
 }
 
 func (r *Report) add(c Check) { r.Checks = append(r.Checks, c) }

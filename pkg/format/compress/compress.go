@@ -25,7 +25,6 @@ package compress
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"runtime"
@@ -167,17 +166,5 @@ func (b *buffered) flush() error {
 	_, err := b.dst.WriteAt(b.pending, b.offset)
 	b.offset += int64(len(b.pending))
 	b.pending = b.pending[:0]
-	return err
-}
-
-// readFull fills p, all of which lies inside img.
-func readFull(img io.ReaderAt, p []byte, off int64) error {
-	n, err := img.ReadAt(p, off)
-	if n == len(p) {
-		return nil
-	}
-	if err == nil || errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
-	}
 	return err
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/klauspost/compress/flate"
 
+	"github.com/dibber-project/dibber/pkg/format/block"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -155,7 +156,7 @@ type gzipIndex struct {
 func readGzipIndex(file sparse.Image) (*indexed, error) {
 	const most = gzipHeaderLength + 2 + 1<<16
 	b := make([]byte, min(file.Size(), most))
-	if err := readFull(file, b, 0); err != nil {
+	if err := block.ReadFull(file, b, 0); err != nil {
 		return nil, err
 	}
 	le := binary.LittleEndian

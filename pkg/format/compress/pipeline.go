@@ -2,8 +2,8 @@ package compress
 
 import (
 	"context"
-	"sync"
 
+	"github.com/dibber-project/dibber/pkg/format/block"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -14,8 +14,6 @@ type job struct {
 	raw    []byte
 	packed []byte // nothing for a whole piece of zeros
 	crc    uint32
-	err    error
-	done   chan struct{} // one signal when a worker is through with it
 }
 
 // pipeline reads and compresses pieces in several goroutines and hands them on
@@ -28,48 +26,53 @@ type pipeline struct {
 }
 
 // run calls put with every job, in order, until the image ends, something fails
-// or ctx is done. No goroutine is left behind. The last piece, which may be
-// short, is in the last job even if it holds zeros; an image of no size has one
-// piece.
+// or ctx is done. The last piece, which may be short, is in the last job even if
+// it holds zeros; an image of no size has one piece.
 func (p *pipeline) run(ctx context.Context, put func(*job) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	var all sync.WaitGroup
-	defer all.Wait()
-	defer cancel()
-
-	pool := p.workers*2 + 1
-	free, work, ordered := make(chan *job, pool), make(chan *job, pool), make(chan *job, pool)
-	for range pool {
-		free <- &job{done: make(chan struct{}, 1)}
-	}
 	spans := p.spans()
-	all.Go(func() {
-		defer close(work)
-		defer close(ordered)
-		produce(ctx, spans, p.img.Size(), free, work, ordered)
-	})
-	for range p.workers {
-		all.Go(func() { p.work(ctx, work) })
-	}
 	var done, total int64
 	for _, s := range spans {
 		total += min(s.End()*pieceSize, p.img.Size()) - s.Offset*pieceSize
 	}
-	for j := range ordered {
-		<-j.done
-		if j.err == nil {
-			j.err = put(j)
-		}
-		if j.err != nil {
-			return j.err
-		}
-		done += int64(len(j.raw))
-		if p.progress != nil {
-			p.progress(done, total)
-		}
-		free <- j
+	next := int64(0)
+	return block.Pipeline[job]{
+		Workers: p.workers,
+		Next: func(j *job) bool {
+			if len(spans) == 0 {
+				return false
+			}
+			s := &spans[0]
+			j.prepare(s.Offset, p.img.Size())
+			j.zeros, next = s.Offset-next, s.Offset+1
+			if s.Offset, s.Length = s.Offset+1, s.Length-1; s.Length == 0 {
+				spans = spans[1:]
+			}
+			return true
+		},
+		NewWorker: func() (func(*job) error, error) {
+			pack, err := p.newPacker()
+			return func(j *job) error { return p.fill(j, pack) }, err
+		},
+		Put: func(j *job) error {
+			if err := put(j); err != nil {
+				return err
+			}
+			done += int64(len(j.raw))
+			if p.progress != nil {
+				p.progress(done, total)
+			}
+			return nil
+		},
+	}.Run(ctx)
+}
+
+// prepare makes the job that of a piece of an image of size bytes.
+func (j *job) prepare(piece, size int64) {
+	if j.raw == nil {
+		j.raw = make([]byte, pieceSize)
 	}
-	return ctx.Err()
+	j.offset = piece * pieceSize
+	j.raw = j.raw[:min(pieceSize, size-j.offset)]
 }
 
 // spans are the runs of pieces that hold data, and the last piece; offset and
@@ -84,44 +87,8 @@ func (p *pipeline) spans() []sparse.Extent {
 	return sparse.Merge(spans)
 }
 
-// produce makes the jobs. The channels hold every job there is, so only waiting
-// for a free one can block.
-func produce(ctx context.Context, spans []sparse.Extent, size int64, free <-chan *job, work, ordered chan<- *job) {
-	next := int64(0)
-	for _, s := range spans {
-		for at := s.Offset; at < s.End(); at++ {
-			select {
-			case <-ctx.Done():
-				return
-			case j := <-free:
-				if j.raw == nil {
-					j.raw = make([]byte, pieceSize)
-				}
-				j.zeros, j.offset = at-next, at*pieceSize
-				j.raw = j.raw[:min(pieceSize, size-j.offset)]
-				next = at + 1
-				work <- j
-				ordered <- j
-			}
-		}
-	}
-}
-
-func (p *pipeline) work(ctx context.Context, work <-chan *job) {
-	pack, err := p.newPacker()
-	for j := range work {
-		if j.err = err; err == nil {
-			j.err = ctx.Err()
-		}
-		if j.err == nil {
-			j.err = p.fill(j, pack)
-		}
-		j.done <- struct{}{}
-	}
-}
-
 func (p *pipeline) fill(j *job, pack packer) error {
-	if err := readFull(p.img, j.raw, j.offset); err != nil {
+	if err := block.ReadFull(p.img, j.raw, j.offset); err != nil {
 		return err
 	}
 	j.crc, j.packed = checksum(j.raw), j.packed[:0]

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/dibber-project/dibber/pkg/format/block"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -72,7 +73,7 @@ func Open(file sparse.Image, o OpenOptions) (*Image, error) {
 // find tells the kind of a file by its first bytes.
 func find(file sparse.Image) (Kind, error) {
 	b := make([]byte, min(file.Size(), 10))
-	if err := readFull(file, b, 0); err != nil {
+	if err := block.ReadFull(file, b, 0); err != nil {
 		return 0, err
 	}
 	switch {
@@ -99,7 +100,7 @@ type indexed struct {
 	zeros   []byte  // the packed form of a stride of zeros; nil: not known
 	decode  func(stride int64, dst, packed []byte) error
 
-	recent  *cache
+	recent  *block.Cache
 	extents []sparse.Extent
 }
 
@@ -108,12 +109,12 @@ const cachedBytes = 64 << 20
 
 // prepare finds the strides of zeros.
 func (img *indexed) prepare() error {
-	img.recent = newCache(int(cachedBytes / max(1, img.stride)))
+	img.recent = block.NewCache(int(cachedBytes / max(1, img.stride)))
 	same := make([]byte, len(img.zeros))
 	for i := range int64(len(img.offsets) - 1) {
 		e := sparse.Extent{Offset: i * img.stride, Length: min(img.stride, img.size-i*img.stride)}
 		if n := img.offsets[i+1] - img.offsets[i]; e.Length == img.stride && n == int64(len(img.zeros)) && n > 0 {
-			if err := readFull(img.file, same, img.offsets[i]); err != nil {
+			if err := block.ReadFull(img.file, same, img.offsets[i]); err != nil {
 				return err
 			}
 			if bytes.Equal(same, img.zeros) {
@@ -164,7 +165,7 @@ func (img *indexed) read(p []byte, stride, off int64) error {
 	if int64(len(p)) == length {
 		return img.unpack(p, stride)
 	}
-	b, err := img.recent.get(uint64(stride), func() ([]byte, error) {
+	b, err := img.recent.Get(uint64(stride), func() ([]byte, error) {
 		b := make([]byte, length)
 		return b, img.unpack(b, stride)
 	})
@@ -175,7 +176,7 @@ func (img *indexed) read(p []byte, stride, off int64) error {
 func (img *indexed) unpack(dst []byte, stride int64) error {
 	at := img.offsets[stride]
 	packed := make([]byte, img.offsets[stride+1]-at)
-	err := readFull(img.file, packed, at)
+	err := block.ReadFull(img.file, packed, at)
 	if err == nil {
 		err = img.decode(stride, dst, packed)
 	}

@@ -4,10 +4,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"math/bits"
 	"strings"
 
+	"github.com/dibber-project/dibber/pkg/format/block"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -64,7 +64,7 @@ func readHeader(file sparse.Image) (*header, error) {
 	if len(b) < headerLengthV2 {
 		return nil, ErrNone
 	}
-	if err := readFull(file, b[:headerLengthV2], 0); err != nil {
+	if err := block.ReadFull(file, b[:headerLengthV2], 0); err != nil {
 		return nil, err
 	}
 	be := binary.BigEndian
@@ -81,7 +81,7 @@ func readHeader(file sparse.Image) (*header, error) {
 	}
 	h.clusterBits = int(clusterBits)
 	b = b[:min(int64(len(b)), h.clusterSize())]
-	if err := readFull(file, b, 0); err != nil {
+	if err := block.ReadFull(file, b, 0); err != nil {
 		return nil, err
 	}
 	if err := h.decode(b, file.Size()); err != nil {
@@ -272,16 +272,4 @@ func (h *header) featureNames(set uint64) string {
 		names = append(names, name)
 	}
 	return strings.Join(names, ", ")
-}
-
-// readFull fills p, all of which lies inside img.
-func readFull(img io.ReaderAt, p []byte, off int64) error {
-	n, err := img.ReadAt(p, off)
-	if n == len(p) {
-		return nil
-	}
-	if err == nil || errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
-	}
-	return err
 }

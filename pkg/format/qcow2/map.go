@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/dibber-project/dibber/pkg/format/block"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -44,13 +45,13 @@ type clusterMap struct {
 	file     sparse.Image
 	dataSize int64    // of the file that holds plain clusters
 	l1       []uint64 // offsets of L2 tables
-	pieces   *cache
+	pieces   *block.Cache
 }
 
 func newClusterMap(file sparse.Image, h *header, dataSize int64) (*clusterMap, error) {
-	m := &clusterMap{h: h, file: file, dataSize: dataSize, pieces: newCache(cachedPieces)}
+	m := &clusterMap{h: h, file: file, dataSize: dataSize, pieces: block.NewCache(cachedPieces)}
 	b := make([]byte, 8*ceilDiv(h.size, h.tableSpan()))
-	if err := readFull(file, b, h.l1Offset); err != nil {
+	if err := block.ReadFull(file, b, h.l1Offset); err != nil {
 		return nil, fmt.Errorf("reading the L1 table: %w", err)
 	}
 	m.l1 = make([]uint64, len(b)/8)
@@ -104,9 +105,9 @@ func (m *clusterMap) find(off, most int64) (run, error) {
 
 // piece reads the part of an L2 table that begins at that byte of the file.
 func (m *clusterMap) piece(at int64) ([]byte, error) {
-	return m.pieces.get(uint64(at), func() ([]byte, error) {
+	return m.pieces.Get(uint64(at), func() ([]byte, error) {
 		b := make([]byte, min(pieceSize, m.h.clusterSize()))
-		if err := readFull(m.file, b, at); err != nil {
+		if err := block.ReadFull(m.file, b, at); err != nil {
 			return nil, fmt.Errorf("reading an L2 table: %w", err)
 		}
 		return b, nil

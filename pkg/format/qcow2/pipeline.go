@@ -2,10 +2,8 @@ package qcow2
 
 import (
 	"context"
-	"errors"
-	"io"
-	"sync"
 
+	"github.com/dibber-project/dibber/pkg/format/block"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -19,8 +17,6 @@ type batch struct {
 	clusters []cluster
 	data     []byte // the clusters as read
 	packed   []byte // what clusters point to when compressed
-	err      error
-	done     chan struct{} // one signal when a worker is through with it
 }
 
 // cluster is the content of one cluster: nothing for zeros, else the bytes to
@@ -52,85 +48,55 @@ func (p *pipeline) spans() []sparse.Extent {
 }
 
 // run calls put with every batch, in order, until the image ends, something
-// fails or ctx is done. No goroutine is left behind.
+// fails or ctx is done.
 func (p *pipeline) run(ctx context.Context, put func(*batch) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	var all sync.WaitGroup
-	defer all.Wait()
-	defer cancel()
-
 	spans := p.spans()
 	var total, done int64
 	for _, s := range spans {
 		total += s.Length * p.g.clusterSize()
 	}
-	pool := p.workers*2 + 1
-	free, work, ordered := make(chan *batch, pool), make(chan *batch, pool), make(chan *batch, pool)
-	for range pool {
-		free <- &batch{done: make(chan struct{}, 1)}
-	}
-	all.Go(func() {
-		defer close(work)
-		defer close(ordered)
-		p.produce(ctx, spans, free, work, ordered)
-	})
-	for range p.workers {
-		all.Go(func() { p.work(ctx, work) })
-	}
-	for b := range ordered {
-		<-b.done
-		err := b.err
-		if err == nil {
-			err = put(b)
-		}
-		if err != nil {
-			return err
-		}
-		done += int64(len(b.clusters)) * p.g.clusterSize()
-		if p.progress != nil {
-			p.progress(done, total)
-		}
-		free <- b
-	}
-	return ctx.Err()
+	return block.Pipeline[batch]{
+		Workers: p.workers,
+		Next:    func(b *batch) bool { return p.next(b, &spans) },
+		NewWorker: func() (func(*batch) error, error) {
+			compress := newCompressor(p.g.compression, int(p.g.clusterSize()))
+			return func(b *batch) error { return p.fill(b, compress) }, nil
+		},
+		Put: func(b *batch) error {
+			if err := put(b); err != nil {
+				return err
+			}
+			done += int64(len(b.clusters)) * p.g.clusterSize()
+			if p.progress != nil {
+				p.progress(done, total)
+			}
+			return nil
+		},
+	}.Run(ctx)
 }
 
-// produce cuts spans into batches. The channels hold every batch there is, so
-// only waiting for a free one can block.
-func (p *pipeline) produce(ctx context.Context, spans []sparse.Extent, free <-chan *batch, work, ordered chan<- *batch) {
-	most := max(1, batchSize/p.g.clusterSize())
-	for _, s := range spans {
-		for at := s.Offset; at < s.End(); at += most {
-			select {
-			case <-ctx.Done():
-				return
-			case b := <-free:
-				b.prepare(at, int(min(most, s.End()-at)), int(p.g.clusterSize()))
-				work <- b
-				ordered <- b
-			}
-		}
+// next cuts a batch off the spans.
+func (p *pipeline) next(b *batch, spans *[]sparse.Extent) bool {
+	if len(*spans) == 0 {
+		return false
 	}
+	s := &(*spans)[0]
+	n := min(max(1, batchSize/p.g.clusterSize()), s.Length)
+	b.prepare(s.Offset, int(n), int(p.g.clusterSize()))
+	if s.Offset, s.Length = s.Offset+n, s.Length-n; s.Length == 0 {
+		*spans = (*spans)[1:]
+	}
+	return true
 }
 
 func (b *batch) prepare(first int64, n, clusterSize int) {
-	b.first, b.err = first, nil
+	b.first = first
 	if cap(b.clusters) < n {
 		b.clusters = make([]cluster, n)
 		b.data = make([]byte, n*clusterSize)
 	}
 	b.clusters = b.clusters[:n]
 	b.data = b.data[:n*clusterSize]
-}
-
-func (p *pipeline) work(ctx context.Context, work <-chan *batch) {
-	compress := newCompressor(p.g.compression, int(p.g.clusterSize()))
-	for b := range work {
-		if b.err = ctx.Err(); b.err == nil {
-			b.err = p.fill(b, compress)
-		}
-		b.done <- struct{}{}
-	}
 }
 
 // fill reads the batch's clusters and compresses those that become shorter.
@@ -169,12 +135,5 @@ func (p *pipeline) read(buf []byte, off int64) error {
 		inside = buf[:rest]
 		clear(buf[rest:])
 	}
-	n, err := p.img.ReadAt(inside, off)
-	if n == len(inside) {
-		return nil
-	}
-	if err == nil || errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
-	}
-	return err
+	return block.ReadFull(p.img, inside, off)
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"sync"
 
+	"github.com/dibber-project/dibber/pkg/format/block"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -45,8 +46,8 @@ type Image struct {
 	h       *header
 	tables  *clusterMap
 	unpack  decompressor
-	buffers sync.Pool // of *[]byte, for compressed clusters as they are in the file
-	recent  *cache    // of unpacked clusters
+	buffers sync.Pool    // of *[]byte, for compressed clusters as they are in the file
+	recent  *block.Cache // of unpacked clusters
 	extents []sparse.Extent
 }
 
@@ -71,7 +72,7 @@ func open(file sparse.Image, o OpenOptions) (*Image, error) {
 	}
 	img := &Image{Info: h.info(), file: file, data: file, backing: o.Backing, h: h}
 	img.unpack.kind = h.compression
-	img.recent = newCache(int(cachedBytes / h.clusterSize()))
+	img.recent = block.NewCache(int(cachedBytes / h.clusterSize()))
 	if err := img.useOthers(o); err != nil {
 		return nil, err
 	}
@@ -196,7 +197,7 @@ func readPadded(img sparse.Image, p []byte, off int64) error {
 	if len(inside) == 0 {
 		return nil
 	}
-	return readFull(img, inside, off)
+	return block.ReadFull(img, inside, off)
 }
 
 // readCompressed fills p from a compressed cluster. One that is wanted as a
@@ -206,7 +207,7 @@ func (img *Image) readCompressed(p []byte, off int64, entry uint64) error {
 	if int64(len(p)) == size {
 		return img.fill(p, entry)
 	}
-	cluster, err := img.recent.get(entry, func() ([]byte, error) {
+	cluster, err := img.recent.Get(entry, func() ([]byte, error) {
 		b := make([]byte, size)
 		return b, img.fill(b, entry)
 	})
@@ -229,7 +230,7 @@ func (img *Image) fill(cluster []byte, entry uint64) error {
 	}
 	defer img.buffers.Put(buf)
 	packed := (*buf)[:length]
-	if err := readFull(img.file, packed, offset); err != nil {
+	if err := block.ReadFull(img.file, packed, offset); err != nil {
 		return err
 	}
 	if err := img.unpack.decompress(cluster, packed); err != nil {

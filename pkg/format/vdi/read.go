@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/dibber-project/dibber/pkg/format/block"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -33,7 +34,7 @@ func Open(file sparse.Image) (*Image, error) {
 		return nil, ErrNone
 	}
 	b := make([]byte, headerSize)
-	if err := readFull(file, b, 0); err != nil {
+	if err := block.ReadFull(file, b, 0); err != nil {
 		return nil, fmt.Errorf("cannot read vdi: %w", err)
 	}
 	h, err := decode(b)
@@ -65,7 +66,7 @@ func (img *Image) findExtents() ([]sparse.Extent, error) {
 	var found []sparse.Extent
 	for first := int64(0); first < used; first += entriesAtOnce {
 		b := buf[:4*min(used-first, entriesAtOnce)]
-		if err := readFull(img.file, b, h.mapOffset+4*first); err != nil {
+		if err := block.ReadFull(img.file, b, h.mapOffset+4*first); err != nil {
 			return nil, fmt.Errorf("reading the block map: %w", err)
 		}
 		for i := range int64(len(b) / 4) {
@@ -146,7 +147,7 @@ func (img *Image) ReadAt(p []byte, off int64) (int, error) {
 // from the file again, which costs nothing beside a read of a block.
 func (img *Image) readBlock(p []byte, off int64) error {
 	var b [4]byte
-	if err := readFull(img.file, b[:], img.h.mapOffset+off/img.h.blockSize*4); err != nil {
+	if err := block.ReadFull(img.file, b[:], img.h.mapOffset+off/img.h.blockSize*4); err != nil {
 		return fmt.Errorf("reading the block map: %w", err)
 	}
 	entry := binary.LittleEndian.Uint32(b[:])
@@ -164,17 +165,5 @@ func (img *Image) readBlock(p []byte, off int64) error {
 	if len(inside) == 0 {
 		return nil
 	}
-	return readFull(img.file, inside, at)
-}
-
-// readFull fills p, all of which lies inside img.
-func readFull(img io.ReaderAt, p []byte, off int64) error {
-	n, err := img.ReadAt(p, off)
-	if n == len(p) {
-		return nil
-	}
-	if err == nil || errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
-	}
-	return err
+	return block.ReadFull(img.file, inside, at)
 }

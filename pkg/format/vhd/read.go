@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dibber-project/dibber/pkg/format/block"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -73,7 +74,7 @@ func findFooter(file sparse.Image) (*footer, error) {
 		if off < 0 {
 			return nil, ErrNone
 		}
-		if err := readFull(file, b, off); err != nil {
+		if err := block.ReadFull(file, b, off); err != nil {
 			return nil, fmt.Errorf("reading the footer: %w", err)
 		}
 		if f, ok := decodeFooter(b); ok && (off == last || f.diskType != typeFixed) {
@@ -154,7 +155,7 @@ func (v *Image) readHeader(offset uint64) (*header, error) {
 		return nil, errors.New("the header of the dynamic disk lies past the end of the file")
 	}
 	b := make([]byte, headerSize)
-	if err := readFull(v.file, b, int64(offset)); err != nil {
+	if err := block.ReadFull(v.file, b, int64(offset)); err != nil {
 		return nil, fmt.Errorf("reading the header of the dynamic disk: %w", err)
 	}
 	return decodeHeader(b)
@@ -165,7 +166,7 @@ func (v *Image) readTable(offset uint64, entries int64) error {
 		return errors.New("the table of blocks lies past the end of the file")
 	}
 	b := make([]byte, 4*entries)
-	if err := readFull(v.file, b, int64(offset)); err != nil {
+	if err := block.ReadFull(v.file, b, int64(offset)); err != nil {
 		return fmt.Errorf("reading the table of blocks: %w", err)
 	}
 	v.table = make([]uint32, entries)
@@ -234,7 +235,7 @@ func (v *Image) ReadAt(p []byte, off int64) (int, error) {
 // readBlock reads at most as far as the block goes.
 func (v *Image) readBlock(p []byte, off int64) (int, error) {
 	if v.table == nil {
-		return len(p), readFull(v.file, p, off)
+		return len(p), block.ReadFull(v.file, p, off)
 	}
 	size := v.Info.BlockSize
 	p = p[:min(int64(len(p)), size-off%size)]
@@ -243,5 +244,5 @@ func (v *Image) readBlock(p []byte, off int64) (int, error) {
 		clear(p)
 		return len(p), nil
 	}
-	return len(p), readFull(v.file, p, int64(sector)*sectorSize+v.lead+off%size)
+	return len(p), block.ReadFull(v.file, p, int64(sector)*sectorSize+v.lead+off%size)
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/dibber-project/dibber/pkg/format/block"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -151,7 +152,7 @@ func blocksOf(img sparse.Image) []sparse.Extent {
 func holdsData(img sparse.Image, from, to int64, buf []byte) (bool, error) {
 	for from < to {
 		p := buf[:min(int64(len(buf)), to-from)]
-		if err := readFull(img, p, from); err != nil {
+		if err := block.ReadFull(img, p, from); err != nil {
 			return false, err
 		}
 		if !sparse.IsZero(p) {
@@ -160,18 +161,6 @@ func holdsData(img sparse.Image, from, to int64, buf []byte) (bool, error) {
 		from += int64(len(p))
 	}
 	return false, nil
-}
-
-// readFull fills p, all of which lies inside r.
-func readFull(r io.ReaderAt, p []byte, off int64) error {
-	n, err := r.ReadAt(p, off)
-	if n == len(p) {
-		return nil
-	}
-	if err == nil || err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
-	return err
 }
 
 // blocks is where the disk's bytes lie in the file.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"unicode/utf16"
 
+	"github.com/dibber-project/dibber/pkg/format/block"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -92,7 +93,7 @@ func readIdentifier(file sparse.Image) (creator string, err error) {
 		return "", ErrNone
 	}
 	b := make([]byte, identifierSize)
-	if err := readFull(file, b, 0); err != nil {
+	if err := block.ReadFull(file, b, 0); err != nil {
 		return "", fmt.Errorf("reading the file identifier: %w", err)
 	}
 	if string(b[:8]) != identifierSignature {
@@ -111,7 +112,7 @@ func readPart(file sparse.Image, off uint64, n int64, what string) ([]byte, erro
 		return nil, fmt.Errorf("%s lies past the end of the file, which is cut off", what)
 	}
 	b := make([]byte, n)
-	if err := readFull(file, b, int64(off)); err != nil {
+	if err := block.ReadFull(file, b, int64(off)); err != nil {
 		return nil, fmt.Errorf("reading %s: %w", what, err)
 	}
 	return b, nil
@@ -385,7 +386,7 @@ func (v *Image) ReadAt(p []byte, off int64) (int, error) {
 		part = part[:min(int64(len(part)), v.g.blockSize-at%v.g.blockSize)]
 		if offset := v.offsets[at/v.g.blockSize]; offset == 0 {
 			clear(part)
-		} else if err := readFull(v.file, part, offset+at%v.g.blockSize); err != nil {
+		} else if err := block.ReadFull(v.file, part, offset+at%v.g.blockSize); err != nil {
 			return done, fmt.Errorf("reading vhdx at byte %d: %w", at, err)
 		}
 		done += len(part)

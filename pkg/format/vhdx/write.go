@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/dibber-project/dibber/pkg/format/block"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -154,7 +155,7 @@ func (w *writer) dataBlocks() []sparse.Extent {
 func holdsData(img sparse.Image, from, to int64, buf []byte) (bool, error) {
 	for from < to {
 		p := buf[:min(int64(len(buf)), to-from)]
-		if err := readFull(img, p, from); err != nil {
+		if err := block.ReadFull(img, p, from); err != nil {
 			return false, err
 		}
 		if !sparse.IsZero(p) {
@@ -163,18 +164,6 @@ func holdsData(img sparse.Image, from, to int64, buf []byte) (bool, error) {
 		from += int64(len(p))
 	}
 	return false, nil
-}
-
-// readFull fills p, all of which lies inside r.
-func readFull(r io.ReaderAt, p []byte, off int64) error {
-	n, err := r.ReadAt(p, off)
-	if n == len(p) {
-		return nil
-	}
-	if err == nil || err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
-	return err
 }
 
 // copy writes the data of the disk into the blocks.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/klauspost/compress/zlib"
 
+	"github.com/dibber-project/dibber/pkg/format/block"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -73,7 +74,7 @@ func openExtent(file sparse.Image) (*extent, error) {
 // before the last sector.
 func readHeader(file sparse.Image) (*header, error) {
 	b := make([]byte, sectorSize)
-	if err := readFull(file, b, 0); err != nil {
+	if err := block.ReadFull(file, b, 0); err != nil {
 		return nil, fmt.Errorf("reading the header: %w", err)
 	}
 	h := decodeHeader(b)
@@ -84,7 +85,7 @@ func readHeader(file sparse.Image) (*header, error) {
 	if off < sectorSize {
 		return nil, errors.New("the footer is missing: the file is cut off")
 	}
-	if err := readFull(file, b, off); err != nil {
+	if err := block.ReadFull(file, b, off); err != nil {
 		return nil, fmt.Errorf("reading the footer: %w", err)
 	}
 	if string(b[:4]) != magic {
@@ -122,7 +123,7 @@ func (e *extent) readEntries(sector uint64, entries []uint32, what string) error
 		return fmt.Errorf("%s lies past the end of the file, which is cut off", what)
 	}
 	b := make([]byte, n)
-	if err := readFull(e.file, b, int64(sector)*sectorSize); err != nil {
+	if err := block.ReadFull(e.file, b, int64(sector)*sectorSize); err != nil {
 		return fmt.Errorf("reading %s: %w", what, err)
 	}
 	for i := range entries {
@@ -268,7 +269,7 @@ func (e *extent) readGrain(p []byte, grain, off int64) error {
 	var entry uint32
 	if table := e.directory[grain/e.perTable]; table != 0 {
 		b := make([]byte, 4)
-		if err := readFull(e.file, b, int64(table)*sectorSize+4*(grain%e.perTable)); err != nil {
+		if err := block.ReadFull(e.file, b, int64(table)*sectorSize+4*(grain%e.perTable)); err != nil {
 			return err
 		}
 		entry = binary.LittleEndian.Uint32(b)
@@ -278,7 +279,7 @@ func (e *extent) readGrain(p []byte, grain, off int64) error {
 		clear(p)
 		return nil
 	case !e.compressed:
-		return readFull(e.file, p, int64(entry)*sectorSize+off)
+		return block.ReadFull(e.file, p, int64(entry)*sectorSize+off)
 	}
 	c := &e.cache[grain%cachedGrains]
 	c.mu.Lock()
@@ -297,7 +298,7 @@ func (e *extent) readGrain(p []byte, grain, off int64) error {
 // unpack decompresses the grain behind the marker at byte off of the file.
 func (e *extent) unpack(c *cachedGrain, grain, off int64) error {
 	head := make([]byte, grainMarkerSize)
-	if err := readFull(e.file, head, off); err != nil {
+	if err := block.ReadFull(e.file, head, off); err != nil {
 		return err
 	}
 	n := int64(binary.LittleEndian.Uint32(head[8:]))
@@ -309,7 +310,7 @@ func (e *extent) unpack(c *cachedGrain, grain, off int64) error {
 		return fmt.Errorf("the file is damaged: a grain has %d bytes", n)
 	}
 	packed := make([]byte, n)
-	if err := readFull(e.file, packed, off); err != nil {
+	if err := block.ReadFull(e.file, packed, off); err != nil {
 		return err
 	}
 	r, err := zlib.NewReader(bytes.NewReader(packed))

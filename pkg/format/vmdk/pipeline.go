@@ -3,12 +3,11 @@ package vmdk
 import (
 	"context"
 	"fmt"
-	"io"
 	"slices"
-	"sync"
 
 	"github.com/klauspost/compress/zlib"
 
+	"github.com/dibber-project/dibber/pkg/format/block"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -26,8 +25,6 @@ type batch struct {
 	grains [][]byte // nil for zeros, else the bytes to store
 	data   []byte   // the grains as read
 	packed []byte   // what grains point to when compressed
-	err    error
-	done   chan struct{} // one signal when a worker is through with it
 }
 
 // pipeline reads and compresses batches in several goroutines and hands the
@@ -51,86 +48,63 @@ func (p *pipeline) spans() []sparse.Extent {
 }
 
 // run calls put with every grain that holds more than zeros, in order, until
-// the image ends, something fails or ctx is done. No goroutine is left behind.
+// the image ends, something fails or ctx is done.
 func (p *pipeline) run(ctx context.Context, put func(grain int64, data []byte) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	var all sync.WaitGroup
-	defer all.Wait()
-	defer cancel()
-
 	spans := p.spans()
 	var total, done int64
 	for _, s := range spans {
 		total += s.Length * grainSize
 	}
-	pool := p.workers*2 + 1
-	free, work, ordered := make(chan *batch, pool), make(chan *batch, pool), make(chan *batch, pool)
-	for range pool {
-		free <- &batch{done: make(chan struct{}, 1), data: make([]byte, batchGrains*grainSize)}
-	}
-	all.Go(func() {
-		defer close(work)
-		defer close(ordered)
-		produce(ctx, spans, free, work, ordered)
-	})
-	for range p.workers {
-		all.Go(func() { p.work(ctx, work) })
-	}
-	for b := range ordered {
-		<-b.done
-		if err := b.store(put); err != nil {
-			return err
-		}
-		done += int64(len(b.grains)) * grainSize
-		if p.progress != nil {
-			p.progress(done, total)
-		}
-		free <- b
-	}
-	return ctx.Err()
+	return block.Pipeline[batch]{
+		Workers: p.workers,
+		Next:    func(b *batch) bool { return b.next(&spans) },
+		NewWorker: func() (func(*batch) error, error) {
+			var deflate *deflater
+			if p.compress {
+				deflate = &deflater{}
+			}
+			return func(b *batch) error { return p.fill(b, deflate) }, nil
+		},
+		Put: func(b *batch) error {
+			if err := b.store(put); err != nil {
+				return err
+			}
+			done += int64(len(b.grains)) * grainSize
+			if p.progress != nil {
+				p.progress(done, total)
+			}
+			return nil
+		},
+	}.Run(ctx)
 }
 
 func (b *batch) store(put func(grain int64, data []byte) error) error {
 	for i, g := range b.grains {
-		if b.err != nil {
-			return b.err
+		if g == nil {
+			continue
 		}
-		if g != nil {
-			b.err = put(b.first+int64(i), g)
+		if err := put(b.first+int64(i), g); err != nil {
+			return err
 		}
 	}
-	return b.err
+	return nil
 }
 
-// produce cuts spans into batches. The channels hold every batch there is, so
-// only waiting for a free one can block.
-func produce(ctx context.Context, spans []sparse.Extent, free <-chan *batch, work, ordered chan<- *batch) {
-	for _, s := range spans {
-		for at := s.Offset; at < s.End(); at += batchGrains {
-			select {
-			case <-ctx.Done():
-				return
-			case b := <-free:
-				n := min(batchGrains, s.End()-at)
-				b.first, b.err, b.grains = at, nil, slices.Grow(b.grains[:0], int(n))[:n]
-				work <- b
-				ordered <- b
-			}
-		}
+// next cuts the batch off the spans.
+func (b *batch) next(spans *[]sparse.Extent) bool {
+	if len(*spans) == 0 {
+		return false
 	}
-}
-
-func (p *pipeline) work(ctx context.Context, work <-chan *batch) {
-	var deflate *deflater
-	if p.compress {
-		deflate = &deflater{}
+	if b.data == nil {
+		b.data = make([]byte, batchGrains*grainSize)
 	}
-	for b := range work {
-		if b.err = ctx.Err(); b.err == nil {
-			b.err = p.fill(b, deflate)
-		}
-		b.done <- struct{}{}
+	s := &(*spans)[0]
+	n := min(batchGrains, s.Length)
+	b.first, b.grains = s.Offset, slices.Grow(b.grains[:0], int(n))[:n]
+	if s.Offset, s.Length = s.Offset+n, s.Length-n; s.Length == 0 {
+		*spans = (*spans)[1:]
 	}
+	return true
 }
 
 // fill reads the batch's grains and compresses them.
@@ -138,7 +112,7 @@ func (p *pipeline) fill(b *batch, deflate *deflater) error {
 	data := b.data[:len(b.grains)*grainSize]
 	off := b.first * grainSize
 	inside := data[:min(int64(len(data)), p.img.Size()-off)]
-	if err := readFull(p.img, inside, off); err != nil {
+	if err := block.ReadFull(p.img, inside, off); err != nil {
 		return err
 	}
 	clear(data[len(inside):])
@@ -159,18 +133,6 @@ func (p *pipeline) fill(b *batch, deflate *deflater) error {
 		}
 	}
 	return nil
-}
-
-// readFull fills p, all of which lies inside r.
-func readFull(r io.ReaderAt, p []byte, off int64) error {
-	n, err := r.ReadAt(p, off)
-	if n == len(p) {
-		return nil
-	}
-	if err == nil || err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
-	return err
 }
 
 // deflater compresses for one goroutine.

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/dibber-project/dibber/pkg/format/block"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -71,7 +72,7 @@ func Open(file sparse.Image, o OpenOptions) (*Image, error) {
 
 func open(file sparse.Image, o OpenOptions) (*Image, error) {
 	head := make([]byte, min(sectorSize, file.Size()))
-	if err := readFull(file, head, 0); err != nil {
+	if err := block.ReadFull(file, head, 0); err != nil {
 		return nil, fmt.Errorf("reading the header: %w", err)
 	}
 	switch {
@@ -134,7 +135,7 @@ func embeddedDescriptor(file sparse.Image, h *header) (*descriptor, error) {
 
 func readDescriptor(file sparse.Image, off, n int64) (*descriptor, error) {
 	b := make([]byte, n)
-	if err := readFull(file, b, off); err != nil {
+	if err := block.ReadFull(file, b, off); err != nil {
 		return nil, fmt.Errorf("reading the descriptor: %w", err)
 	}
 	return decodeDescriptor(string(b))
@@ -214,7 +215,7 @@ func (e extentLine) open(o OpenOptions) (sparse.Image, error) {
 		if file.Size() < sectorSize {
 			return nil, ErrNone
 		}
-		if err := readFull(file, head, 0); err != nil {
+		if err := block.ReadFull(file, head, 0); err != nil {
 			return nil, err
 		}
 		if err := checkKind(head); err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -192,6 +193,46 @@ func TestADescriptorJoinsFilesAndHoles(t *testing.T) {
 	}
 	if _, err := open("# Disk DescriptorFile\n" + strings.Repeat("RW 1 ZERO\n", 5000)); err == nil || !strings.Contains(err.Error(), "more than") {
 		t.Errorf("the error is %v", err)
+	}
+}
+
+func TestAParentIsRefusedByName(t *testing.T) {
+	dir := t.TempDir()
+	mustQemuImg(t, "create", "-f", "vmdk", filepath.Join(dir, "base.vmdk"), "10M")
+	child := filepath.Join(dir, "child.vmdk")
+	mustQemuImg(t, "create", "-f", "vmdk", "-b", "base.vmdk", "-F", "vmdk", child)
+	_, err := vmdk.Open(fileOf(t, child), vmdk.OpenOptions{})
+	if err == nil || !strings.Contains(err.Error(), "parent") || !strings.Contains(err.Error(), "base.vmdk") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+func TestDisksInSeveralFilesAreReadWhenTheOptionsSayHow(t *testing.T) {
+	img := join(t, 5<<30, sparse.Part{Offset: 1 << 20, Image: disk(t, 40<<20)}, sparse.Part{Offset: 4<<30 - 1<<20, Image: disk(t, 40<<20)})
+	source := raw(t, img)
+	for _, subformat := range []string{"monolithicFlat", "twoGbMaxExtentSparse", "twoGbMaxExtentFlat"} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "theirs.vmdk")
+		mustQemuImg(t, "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat="+subformat, source, path)
+		if _, err := vmdk.Open(fileOf(t, path), vmdk.OpenOptions{}); err == nil || !strings.Contains(err.Error(), subformat) || !strings.Contains(err.Error(), "other files") {
+			t.Errorf("%s: without a way to other files the error is %v", subformat, err)
+		}
+		got, err := vmdk.Open(fileOf(t, path), vmdk.OpenOptions{Extent: func(name string) (sparse.Image, error) {
+			return fileOf(t, filepath.Join(dir, filepath.Base(name))), nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sameAs(t, got, img)
+		if got.Size() != img.Size() || got.Info.CreateType != subformat || len(got.Info.Extents) == 0 {
+			t.Errorf("%+v", got.Info)
+		}
+		if subformat == "twoGbMaxExtentSparse" {
+			single := fileOf(t, filepath.Join(dir, filepath.Base(got.Info.Extents[0])))
+			if _, err := vmdk.Open(single, vmdk.OpenOptions{}); err == nil || !strings.Contains(err.Error(), "one of several files") {
+				t.Errorf("a single extent: the error is %v", err)
+			}
+		}
 	}
 }
 

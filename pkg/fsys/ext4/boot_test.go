@@ -92,6 +92,13 @@ func (s *shown) judge(t *testing.T, seen []string) {
 		if want := fmt.Sprintf("Block count:              %d\n", 12*s.size/bs); !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
+		if out := debugfs(t, s.path, "stat /grown"); !strings.Contains(out, "Size: 5242880") {
+			t.Errorf("the file made after growing is not there:\n%s", out)
+		}
+	case "change":
+		if out := debugfs(t, s.path, "ea_list /changed/file-1"); !strings.Contains(out, `user.note (7) = "changed"`) {
+			t.Errorf("the file made is not there:\n%s", out)
+		}
 	}
 	fsck(t, s.path)
 }

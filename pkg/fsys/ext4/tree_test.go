@@ -169,17 +169,6 @@ func TestDirectoriesPastTheirLimitsAreRefused(t *testing.T) {
 	}
 }
 
-func TestMoreSubdirectoriesThanLinksCount(t *testing.T) {
-	b := newBuilder()
-	for i := range 65_010 {
-		b.dir(fmt.Sprintf("d/%d", i))
-	}
-	_, image := checked(t, b.tree(), 2<<30, testOptions())
-	if out := debugfs(t, image, "stat /d"); !strings.Contains(out, "Links: 1 ") {
-		t.Error(out)
-	}
-}
-
 // striped is a sparse file with data in every other stripe.
 func striped(size, stripe int64, content []byte) *tree.Inode {
 	in := &tree.Inode{Mode: tree.TypeRegular | 0o600, Size: size, Content: repeated(content), Data: []tree.Range{}}

@@ -12,6 +12,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math/bits"
 
 	"github.com/dibber-project/dibber/pkg/sparse"
@@ -162,6 +163,9 @@ func (f *FS) read(offset uint64, n int) ([]byte, error) {
 	}
 	b := make([]byte, n)
 	if got, err := f.img.ReadAt(b, int64(offset)); got < n {
+		if err == nil || err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
 		return nil, fmt.Errorf("reading %d bytes at byte %d: %w", n, offset, err)
 	}
 	return b, nil

@@ -3,6 +3,7 @@ package layer_test
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"io"
 	"testing"
 
@@ -29,7 +30,7 @@ func sound(t *testing.T, got *tree.Tree) {
 	}
 	want := treetest.Format(t, loaded)
 	var b bytes.Buffer
-	if err := tarfile.Write(&b, got, tarfile.Options{Prefix: "./"}); err != nil {
+	if err := tarfile.Write(context.Background(), &b, got, tarfile.Options{Prefix: "./"}); err != nil {
 		t.Fatal(err)
 	}
 	again, err := tarfile.Read(bytes.NewReader(b.Bytes()), int64(b.Len()))

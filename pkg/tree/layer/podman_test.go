@@ -3,6 +3,7 @@ package layer_test
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -134,7 +135,7 @@ func together(t *testing.T) [][]byte {
 	var sparse bytes.Buffer
 	holes := treetest.New(t, map[string]string{"/log/lastlog": "file 0640 0:43 " + strings.Repeat("x", 4096) + strings.Repeat("\x00", 2<<20)})
 	holes.Lookup("/log/lastlog").Inode.Data = []tree.Range{{Offset: 0, Length: 4096}}
-	if err := tarfile.Write(&sparse, holes, tarfile.Options{}); err != nil || sparse.Len() > 1<<20 {
+	if err := tarfile.Write(context.Background(), &sparse, holes, tarfile.Options{}); err != nil || sparse.Len() > 1<<20 {
 		t.Fatalf("%d bytes, %v", sparse.Len(), err)
 	}
 	return append(stack(t, all...), sparse.Bytes())

@@ -3,6 +3,7 @@ package tarfile_test
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -198,7 +199,7 @@ func extract(t *testing.T, program, file string, offsets []int64) {
 func TestContentThatEndsTooSoonIsAnError(t *testing.T) {
 	tr := holed(t, 4<<20, 0)
 	tr.Lookup("/log/lastlog").Inode.Content = strings.NewReader("short")
-	if err := tarfile.Write(io.Discard, tr, tarfile.Options{}); err == nil || !strings.Contains(err.Error(), "/log/lastlog") {
+	if err := tarfile.Write(context.Background(), io.Discard, tr, tarfile.Options{}); err == nil || !strings.Contains(err.Error(), "/log/lastlog") {
 		t.Errorf("the error is %v", err)
 	}
 }

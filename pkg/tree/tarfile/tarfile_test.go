@@ -3,6 +3,7 @@ package tarfile_test
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -44,7 +45,7 @@ func hard() map[string]string {
 func write(t testing.TB, tr *tree.Tree, o tarfile.Options) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	if err := tarfile.Write(&b, tr, o); err != nil {
+	if err := tarfile.Write(context.Background(), &b, tr, o); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()

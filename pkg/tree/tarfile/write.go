@@ -8,6 +8,7 @@ package tarfile
 
 import (
 	"archive/tar"
+	"context"
 	"fmt"
 	"io"
 	"io/fs"
@@ -35,8 +36,9 @@ type Options struct {
 // times are whole seconds. The first name of an inode in path order holds its
 // content, the others are hard links to it. A file with 1 MiB of holes or more
 // is written as a sparse entry of GNU tar's version 1.0, which GNU tar, bsdtar
-// and archive/tar read.
-func Write(w io.Writer, t *tree.Tree, o Options) error {
+// and archive/tar read. Nothing more is written once ctx has ended.
+func Write(ctx context.Context, w io.Writer, t *tree.Tree, o Options) error {
+	w = until{ctx, w}
 	out := &writer{
 		out: w, tar: tar.NewWriter(w), options: o,
 		exclude: map[string]bool{}, first: map[*tree.Inode]string{}, buffer: make([]byte, 256<<10),
@@ -48,6 +50,19 @@ func Write(w io.Writer, t *tree.Tree, o Options) error {
 		return err
 	}
 	return out.tar.Close()
+}
+
+// until is a writer that refuses once ctx has ended.
+type until struct {
+	ctx context.Context
+	io.Writer
+}
+
+func (u until) Write(p []byte) (int, error) {
+	if err := u.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return u.Writer.Write(p)
 }
 
 type writer struct {

@@ -25,7 +25,8 @@ import (
 // times.
 type Options struct {
 	// Owners keeps owners, set-id bits, extended attributes and devices, which
-	// takes the rights of root. Without it they are left out.
+	// takes the rights of root. Without it they are left out. Attributes of
+	// symbolic links and FIFOs are never kept.
 	Owners bool
 	// Note, when not nil, is told of what was left out for a reason of its own.
 	Note func(path, reason string)
@@ -61,7 +62,10 @@ func (w *writer) node(name string, n *tree.Node) error {
 		return err
 	}
 	if first, linked := w.names[n.Inode]; linked {
-		return w.root.Link(first, name)
+		if err := w.root.Link(first, name); err != nil {
+			return fmt.Errorf("cannot unpack /%s: %w", name, err)
+		}
+		return nil
 	}
 	made, err := w.make(name, n)
 	if err == nil && made {
@@ -146,7 +150,12 @@ func (w *writer) special(name string, i *tree.Inode) (bool, error) {
 	}
 	defer dir.Close()
 	device := unix.Mkdev(i.Major, i.Minor)
-	if err := unix.Mknodat(int(dir.Fd()), path.Base(name), i.Type()|0o600, int(device)); err != nil {
+	err = unix.Mknodat(int(dir.Fd()), path.Base(name), i.Type()|0o600, int(device))
+	if errors.Is(err, unix.EPERM) && i.Type() != tree.TypeFIFO {
+		w.note(name, "a device, which root of a container may not make")
+		return false, nil
+	}
+	if err != nil {
 		return false, &fs.PathError{Op: "mknod", Path: name, Err: err}
 	}
 	return true, nil
@@ -200,8 +209,12 @@ func (w *writer) xattrs(name string, i *tree.Inode) error {
 	defer f.Close()
 	for _, x := range i.Xattrs {
 		err := unix.Fsetxattr(int(f.Fd()), x.Name, x.Value, 0)
-		if errors.Is(err, unix.ENOTSUP) {
+		switch {
+		case errors.Is(err, unix.ENOTSUP):
 			w.note(name, "the attribute "+x.Name+", which the file system here cannot hold")
+			continue
+		case errors.Is(err, unix.EPERM):
+			w.note(name, "the attribute "+x.Name+", which root of a container may not set")
 			continue
 		}
 		if err != nil {

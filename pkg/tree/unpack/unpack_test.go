@@ -127,3 +127,47 @@ func TestUnpackingEndsWhenItIsCancelled(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestRootKeepsOwnersBitsDevicesAndCapabilities(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root may give files away")
+	}
+	capability := "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+	tr := treetest.New(t, map[string]string{
+		"/ping":  "file 0755 12:34 @7 ping",
+		"/su":    "file 4755 0:0 @7 su",
+		"/group": "dir 2775 0:50 @7",
+		"/null":  "char 0666 0:0 @7 1,3",
+		"/again": "link /su",
+	})
+	tr.Lookup("/ping").Inode.Xattrs = []tree.Xattr{{Name: "security.capability", Value: []byte(capability)}, {Name: "user.note", Value: []byte("x")}}
+	var left []string
+	dir := t.TempDir()
+	if err := unpack.Dir(context.Background(), dir, tr, unpack.Options{Owners: true, Note: func(path, reason string) { left = append(left, path+" "+reason) }}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := tree.OpenDir(dir, tree.DirOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer got.Close()
+	got.Root.Inode = tr.Root.Inode
+	if len(left) > 0 {
+		t.Skipf("this machine's root may not do all: %q", left)
+	}
+	treetest.CompareLines(t, treetest.Format(t, got), treetest.Format(t, tr))
+}
+
+func TestWithoutOwnersNothingRunsAsSomebodyElse(t *testing.T) {
+	dir := t.TempDir()
+	tr := treetest.New(t, map[string]string{"/su": "file 6755 0:0 su", "/sticky": "dir 3777 0:0"})
+	if err := unpack.Dir(context.Background(), dir, tr, unpack.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]fs.FileMode{"su": 0o755, "sticky": fs.ModeDir | fs.ModeSticky | 0o777} {
+		info, err := os.Lstat(filepath.Join(dir, name))
+		if err != nil || info.Mode() != want {
+			t.Errorf("%s: %v, %v", name, info, err)
+		}
+	}
+}

@@ -1,34 +1,35 @@
-package compress
+package block
 
 import (
 	"container/list"
 	"sync"
 )
 
-// cache keeps the last blocks that were asked for, by a number that stands for
+// Cache keeps the last blocks that were asked for, by a number that stands for
 // each. Whoever asks for a block that another is loading waits for it.
-type cache struct {
+type Cache struct {
 	most int // blocks
 
 	mu     sync.Mutex
-	blocks map[uint64]*list.Element // of *block
+	blocks map[uint64]*list.Element // of *kept
 	recent list.List                // the last one asked for is in front
 }
 
-type block struct {
+type kept struct {
 	number uint64
 	load   sync.Once
 	data   []byte
 	err    error
 }
 
-func newCache(most int) *cache {
-	return &cache{most: max(1, most), blocks: map[uint64]*list.Element{}}
+// NewCache makes a cache of so many blocks, of one at least.
+func NewCache(most int) *Cache {
+	return &Cache{most: max(1, most), blocks: map[uint64]*list.Element{}}
 }
 
-// get returns the block of that number, which nobody may change. A block that
+// Get returns the block of that number, which nobody may change. A block that
 // could not be loaded is not kept.
-func (c *cache) get(number uint64, load func() ([]byte, error)) ([]byte, error) {
+func (c *Cache) Get(number uint64, load func() ([]byte, error)) ([]byte, error) {
 	b := c.entry(number)
 	b.load.Do(func() { b.data, b.err = load() })
 	if b.err != nil {
@@ -37,27 +38,27 @@ func (c *cache) get(number uint64, load func() ([]byte, error)) ([]byte, error) 
 	return b.data, b.err
 }
 
-func (c *cache) entry(number uint64) *block {
+func (c *Cache) entry(number uint64) *kept {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e, ok := c.blocks[number]; ok {
 		c.recent.MoveToFront(e)
-		return e.Value.(*block)
+		return e.Value.(*kept)
 	}
 	for c.recent.Len() >= c.most {
 		oldest := c.recent.Back()
-		delete(c.blocks, oldest.Value.(*block).number)
+		delete(c.blocks, oldest.Value.(*kept).number)
 		c.recent.Remove(oldest)
 	}
-	b := &block{number: number}
+	b := &kept{number: number}
 	c.blocks[number] = c.recent.PushFront(b)
 	return b
 }
 
-func (c *cache) drop(b *block) {
+func (c *Cache) drop(b *kept) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e, ok := c.blocks[b.number]; ok && e.Value.(*block) == b {
+	if e, ok := c.blocks[b.number]; ok && e.Value.(*kept) == b {
 		delete(c.blocks, b.number)
 		c.recent.Remove(e)
 	}

@@ -1,0 +1,68 @@
+package vhdx_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/dibber-project/dibber/pkg/format/vhdx"
+	"github.com/dibber-project/dibber/pkg/sparse"
+)
+
+func TestLibvhdiReadsTheFile(t *testing.T) {
+	for _, o := range everyKind {
+		o.ID = [16]byte{0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde, 0xf0, 1, 2, 3, 4, 5, 6, 7, 8}
+		out, err := run(t, "libvhdi-utils", "vhdiinfo", write(t, disk(t, 20<<20), o))
+		if err != nil || !strings.Contains(out, "Virtual Hard Disk version 2") && !strings.Contains(out, "VHDX") || !strings.Contains(out, "20971520") {
+			t.Errorf("vhdiinfo: %v\n%s", err, out)
+		}
+	}
+}
+
+func TestSevenZipReadsTheFile(t *testing.T) {
+	img := disk(t, 70<<20)
+	for _, o := range everyKind {
+		dir := t.TempDir()
+		if out, err := run(t, "7zip", "7zz", "x", "-tvhdx", "-o"+dir, write(t, img, o)); err != nil {
+			t.Fatalf("7zz: %v\n%s", err, out)
+		}
+		files, err := filepath.Glob(filepath.Join(dir, "*"))
+		if err != nil || len(files) != 1 {
+			t.Fatal(files, err)
+		}
+		got, err := sparse.Open(files[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer got.Close()
+		sameAs(t, got, img)
+	}
+}
+
+func TestTheJudgesFindFaults(t *testing.T) {
+	img := disk(t, 12<<20)
+	path := write(t, img, vhdx.Options{})
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[4<<20+600] ^= 1 // in the first block of data
+	if err := os.WriteFile(path, b, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := qemuImg(t, "compare", "-f", "raw", "-F", "vhdx", raw(t, img), path); err == nil {
+		t.Errorf("compare accepted a spoilt file:\n%s", out)
+	}
+	if equal, _, err := sparse.Equal(open(t, path), img); equal || err != nil {
+		t.Errorf("the spoilt disk is equal, %v", err)
+	}
+	b[192<<10+5] ^= 1 // both region tables
+	b[256<<10+5] ^= 1
+	if err := os.WriteFile(path, b, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := qemuImg(t, "check", "-f", "vhdx", path); err == nil {
+		t.Errorf("check accepted a spoilt file:\n%s", out)
+	}
+}
