@@ -34,7 +34,15 @@ func (s insideShell) Run(ctx context.Context, c hook.Command) error {
 	if err != nil {
 		return err
 	}
-	return s.root.Run(ctx, container.Command{Args: c.Args, Env: c.Env, Dir: c.Dir, Output: c.Output}, volumes)
+	return s.root.Run(ctx, container.Command{Args: heard(c.Args), Env: c.Env, Dir: c.Dir, Output: c.Output}, volumes)
+}
+
+// heard gives a command whose last words are heard when it fails. Chroot isolation
+// passes output on by a process that ends as soon as the command does, and what it
+// has not passed on by then is lost: on a busy machine, the reason of the failure.
+func heard(args []string) []string {
+	const wait = `"$@" || { status=$?; sleep 0.3; exit $status; }`
+	return append([]string{"/bin/bash", "-c", wait, args[0]}, args...)
 }
 
 // volumes are what a command inside sees of the build.
