@@ -22,6 +22,7 @@ import (
 	"github.com/dibber-project/dibber/pkg/container"
 	"github.com/dibber-project/dibber/pkg/convert"
 	"github.com/dibber-project/dibber/pkg/format"
+	"github.com/dibber-project/dibber/pkg/inspect"
 	"github.com/dibber-project/dibber/pkg/layout"
 	"github.com/dibber-project/dibber/pkg/output"
 )
@@ -40,6 +41,7 @@ type convertOptions struct {
 	offline, insecure bool
 	noSync            bool
 	progress, result  string
+	disk              imageFlags // of a source that is a disk image
 }
 
 func (a *app) convertCommand() *cobra.Command {
@@ -108,6 +110,7 @@ func (o *convertOptions) addTo(cmd *cobra.Command) {
 	f.BoolVar(&o.offline, "offline", false, "use images from the cache only")
 	f.BoolVar(&o.insecure, "insecure", false, "talk to registries by http, or with any certificate")
 	f.BoolVar(&o.noSync, "no-sync", false, "do not wait until outputs are on the disk, for machines that are thrown away")
+	o.disk.addFilesTo(f)
 	f.StringVar(&o.progress, "progress", "auto", "how to show progress: "+progressModes)
 	f.StringVar(&o.result, "result", "", "write a description of what was made, as JSON, to this file")
 }
@@ -127,6 +130,9 @@ func (o *convertOptions) check() error {
 		return &usageError{err: fmt.Errorf("--loader %s is not known", o.loader), hint: "choose grub, systemd-boot, uki or none"}
 	}
 	if _, err := o.bytes(); err != nil {
+		return err
+	}
+	if _, err := o.disk.options(); err != nil {
 		return err
 	}
 	for _, name := range o.types {
@@ -186,7 +192,7 @@ func (a *app) convert(ctx context.Context, o *convertOptions, name string) error
 	if err != nil {
 		return err
 	}
-	temp, err := os.MkdirTemp("", "dibber-convert-")
+	temp, err := os.MkdirTemp(o.disk.tempDir, "dibber-convert-")
 	if err != nil {
 		return fmt.Errorf("cannot make a place for temporary files: %w", err)
 	}
@@ -219,7 +225,7 @@ func (o *convertOptions) run(ctx context.Context, job *conversion, name string, 
 	begun := time.Now()
 	const step = "reading the source"
 	s.tell(build.Event{Kind: build.StepStarted, Step: step})
-	source, err := convert.Open(ctx, name, convert.OpenOptions{
+	source, err := o.open(ctx, name, convert.OpenOptions{
 		Arch: o.arch, Cache: filepath.Join(p.cache, "images"), TempDir: temp, Offline: o.offline, Insecure: o.insecure,
 		Storage: container.Export,
 		Progress: func(done, total int64) {
@@ -234,6 +240,24 @@ func (o *convertOptions) run(ctx context.Context, job *conversion, name string, 
 	job.Source = source
 	job.made, err = convert.Run(ctx, job.Job)
 	return err
+}
+
+// open opens the source. A disk image for which other files are named is opened as
+// for inspect.
+func (o *convertOptions) open(ctx context.Context, name string, how convert.OpenOptions) (*convert.Source, error) {
+	options, err := o.disk.options()
+	if err != nil {
+		return nil, err
+	}
+	if options.Alone() && options.Limit == 0 {
+		return convert.Open(ctx, name, how)
+	}
+	options.TempDir = how.TempDir
+	image, err := inspect.Open(strings.TrimPrefix(name, "disk:"), options)
+	if err != nil {
+		return nil, err
+	}
+	return convert.OfDisk(name, image.Disk(), image.Close), nil
 }
 
 func (o *convertOptions) job(p places, temp string, s *story) (conversion, error) {

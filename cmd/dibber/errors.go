@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"unicode"
 
 	"github.com/dibber-project/dibber/pkg/build"
 	"github.com/dibber-project/dibber/pkg/container"
@@ -54,7 +55,7 @@ func said(e *hook.FailedError) []string {
 // printable takes what would drive a terminal out of text that a hook wrote.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
 			return -1
 		}
 		return r

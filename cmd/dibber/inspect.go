@@ -29,6 +29,11 @@ type imageFlags struct {
 
 func (o *imageFlags) addTo(f *pflag.FlagSet) {
 	f.StringVar(&o.format, "format", "", "format of the image, instead of what its first bytes say: raw, qcow2, ...")
+	o.addFilesTo(f)
+}
+
+// addFilesTo adds the flags that name other files.
+func (o *imageFlags) addFilesTo(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.backing, "backing", nil, "backing file of the image; again for that file's own. None is opened by its name in the image")
 	f.StringVar(&o.dataFile, "data-file", "", "data file of a qcow2 image that has one")
 	f.StringArrayVar(&o.extents, "extent", nil, "file of a vmdk disk in several; again for each")

@@ -34,6 +34,9 @@ func (a *app) withFiles(ctx context.Context, o *imageFlags, name string, work fu
 		name = rest
 	}
 	image, err := o.open(name)
+	if info, no := os.Stat(name); err != nil && no == nil && info.IsDir() {
+		return &usageError{err: err, hint: "write dir: before a directory, or oci: if it is an image layout"}
+	}
 	if err != nil {
 		return err
 	}

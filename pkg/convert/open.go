@@ -54,12 +54,18 @@ func open(ctx context.Context, name string, o OpenOptions) (*Source, error) {
 	case "oci", "oci-archive", "docker-archive":
 		return openLocal(ctx, name, o)
 	}
-	if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() {
-		return openFile(name, o)
-	} else if err == nil && info.IsDir() {
+	info, err := os.Stat(name)
+	switch {
+	case err == nil && info.IsDir():
 		return nil, errors.New("it is a directory: write dir: before it, or oci: if it is an image layout")
+	case err == nil || strings.HasPrefix(name, "/") || strings.HasPrefix(name, "."): // no image is called so
+		return openFile(name, o)
 	}
-	return openRemote(ctx, name, o)
+	s, err := openRemote(ctx, name, o)
+	if err != nil && transport != "docker" {
+		err = fmt.Errorf("%w; nor is there a file of this name", err)
+	}
+	return s, err
 }
 
 // openLocal opens an image in a file or directory. Without an architecture it may

@@ -24,6 +24,11 @@ type Source struct {
 	close []func() error
 }
 
+// OfDisk is a disk image that the caller has opened; closing the source closes it.
+func OfDisk(name string, disk sparse.Image, closeDisk func() error) *Source {
+	return &Source{Name: name, Disk: disk, close: []func() error{closeDisk}}
+}
+
 // Close lets go of what the tree is read from.
 func (s *Source) Close() error {
 	var errs []error

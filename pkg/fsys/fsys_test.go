@@ -140,14 +140,3 @@ func TestWhatCannotBeMadeIsRefusedByName(t *testing.T) {
 		}
 	}
 }
-
-func TestMissingProgramIsNamedWithItsPackage(t *testing.T) {
-	if _, err := exec.LookPath("/usr/sbin/mkfs.xfs"); err == nil {
-		t.Skip("needs a machine without mkfs.xfs")
-	}
-	f := &layout.FileSystem{Name: "mkfs_root", Type: "xfs"}
-	_, err := fsys.Plan(t.Context(), f, tree.Empty(), 300<<20, fsys.Context{})
-	if err == nil || err.Error() != "cannot make the file system mkfs_root: mkfs.xfs is not installed (apt install xfsprogs)" {
-		t.Error(err)
-	}
-}

@@ -92,12 +92,13 @@ func (i *Image) read(disk sparse.Image) {
 	}
 }
 
-var errDirectory = errors.New("it is a directory, not a disk image")
+// ErrKind is the error of Open for a directory or a device that is no disk.
+var ErrKind = errors.New("it is neither a file nor a block device")
 
 // openFormat opens the file, and those behind it.
 func (i *Image) openFormat(path string, o Options) (sparse.Image, error) {
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return nil, errDirectory
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() && info.Mode().Type() != os.ModeDevice {
+		return nil, ErrKind
 	}
 	file, err := sparse.Open(path)
 	if err != nil {

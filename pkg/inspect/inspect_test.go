@@ -318,3 +318,35 @@ func TestSignaturesAreFoundWithoutReadingTheProgram(t *testing.T) {
 		}
 	}
 }
+
+func TestEveryFormatOfADiskIsTheSameMachine(t *testing.T) {
+	qemu, err := exec.LookPath("qemu-img")
+	if err != nil {
+		t.Skip("qemu-img (package qemu-utils) is not installed")
+	}
+	dir := t.TempDir()
+	raw := filepath.Join(dir, "disk.raw")
+	if err := os.WriteFile(raw, machine(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, format := range []string{"qcow2", "vmdk", "vdi", "vhdx", "vpc"} {
+		path := filepath.Join(dir, "disk."+format)
+		if out, err := exec.Command(qemu, "convert", "-O", format, raw, path).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		i, err := Open(path, Options{})
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if _, place, err := i.Find("/boot/efi/efi/boot/bootx64.efi"); err != nil || place.Path != "/boot/efi/EFI/BOOT/BOOTX64.EFI" {
+			t.Errorf("%s: %q, %v", format, place.Path, err)
+		}
+		if len(i.report.Details) == 0 || i.report.System == nil {
+			t.Errorf("%s: %+v", format, i.report)
+		}
+		if err := i.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 
 	"github.com/dibber-project/dibber/pkg/inspect"
 	"github.com/dibber-project/dibber/pkg/sparse"
@@ -76,7 +75,7 @@ func Image(ctx context.Context, path string, o Options) (*Report, error) {
 	r := &Report{Path: path}
 	image, err := inspect.Open(path, o.Image)
 	var missing *fs.PathError
-	if errors.As(err, &missing) || err != nil && !isFile(path) {
+	if errors.As(err, &missing) || errors.Is(err, inspect.ErrKind) {
 		return nil, err
 	}
 	if err != nil {
@@ -89,12 +88,6 @@ func Image(ctx context.Context, path string, o Options) (*Report, error) {
 		r.others(ctx, image, o)
 	}
 	return r, ctx.Err()
-}
-
-// isFile tells whether a path is something that could hold an image.
-func isFile(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && (info.Mode().IsRegular() || info.Mode().Type() == os.ModeDevice)
 }
 
 func (r *Report) add(c Check) { r.Checks = append(r.Checks, c) }
