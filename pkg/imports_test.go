@@ -41,7 +41,7 @@ var edges = map[string][]string{
 	"pkg/layout":     {"pkg/element", "pkg/sparse", "pkg/yaml11"},
 	"pkg/lvm":        {"pkg/layout", "pkg/sparse"},
 	"pkg/oci":        {"pkg/tree", "pkg/tree/"},
-	"pkg/output":     {"pkg/artifact", "pkg/bootloader", "pkg/disk", "pkg/format", "pkg/fsys", "pkg/fsys/", "pkg/layout", "pkg/lvm", "pkg/oci", "pkg/partition/", "pkg/sparse", "pkg/tree", "pkg/tree/tarfile"},
+	"pkg/output":     {"pkg/artifact", "pkg/bootloader", "pkg/disk", "pkg/format", "pkg/format/compress", "pkg/fsys", "pkg/fsys/", "pkg/layout", "pkg/lvm", "pkg/oci", "pkg/partition/", "pkg/sparse", "pkg/tree", "pkg/tree/tarfile"},
 	"pkg/partition":  {"pkg/partition/", "pkg/sparse"},
 	"pkg/partition/": {"pkg/layout", "pkg/sparse"},
 	"pkg/pkginstall": {"pkg/element", "pkg/yaml11"},

@@ -281,7 +281,7 @@ func (o *convertOptions) job(p places, temp string, s *story) (conversion, error
 	if len(o.types) == 1 {
 		name = strings.TrimSuffix(name, "."+o.types[0])
 	}
-	writer := &output.Writer{Name: name, Dir: p.cwd, Now: time.Now, Format: o.formatOptions(), NoSync: o.noSync,
+	writer := &output.Writer{Name: name, Dir: p.cwd, Now: time.Now, Format: o.formatOptions(), NoSync: o.noSync, TempDir: temp,
 		Observe: func(e output.Event) { s.tell(build.OutputEvent(e)) }}
 	if o.checksum {
 		writer.Checksums = artifact.Kinds()

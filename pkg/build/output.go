@@ -33,8 +33,8 @@ func (o *outputs) writer() *output.Writer {
 
 // OutputEvent is an event of package output as one of a build.
 func OutputEvent(e output.Event) Event {
-	kinds := map[output.Kind]Kind{output.Started: StepStarted, output.Progress: Progress, output.Ended: StepEnded}
-	return Event{Kind: kinds[e.Kind], Step: e.Step, Took: e.Took, Done: e.Done, Total: e.Total}
+	kinds := map[output.Kind]Kind{output.Started: StepStarted, output.Progress: Progress, output.Ended: StepEnded, output.Warned: Warning}
+	return Event{Kind: kinds[e.Kind], Step: e.Step, Message: e.Message, Took: e.Took, Done: e.Done, Total: e.Total}
 }
 
 // diskNames lists the disks that there will be.
@@ -58,7 +58,7 @@ func (o *outputs) write(ctx context.Context) error {
 		return err
 	}
 	w := o.writer()
-	want.Round = w.Round(o.job.Types)
+	want.Round, want.TempDir, w.TempDir = w.Round(o.job.Types), o.w.image, o.w.image
 	o.made, err = w.Write(ctx, o.job.Types, output.Content{
 		Tree:  t,
 		Disks: func(ctx context.Context) ([]output.Disk, error) { return output.Disks(ctx, t, want) },

@@ -67,7 +67,7 @@ func Run(ctx context.Context, j Job) ([]output.Made, error) {
 	if err := j.Writer.TryPlaces(j.Types, c.diskNames()); err != nil {
 		return nil, err
 	}
-	c.want.Round = c.Writer.Round(c.Types)
+	c.want.Round, c.want.TempDir = c.Writer.Round(c.Types), c.TempDir
 	if c.Writer.Time.IsZero() {
 		c.Writer.Time = time.Unix(c.time(), 0)
 	}

@@ -3,11 +3,13 @@ package inspect
 import (
 	"strings"
 
+	"github.com/dibber-project/dibber/pkg/fsys/btrfs"
 	"github.com/dibber-project/dibber/pkg/fsys/erofs"
 	"github.com/dibber-project/dibber/pkg/fsys/ext4"
 	"github.com/dibber-project/dibber/pkg/fsys/fat"
 	"github.com/dibber-project/dibber/pkg/fsys/squashfs"
 	"github.com/dibber-project/dibber/pkg/fsys/swap"
+	"github.com/dibber-project/dibber/pkg/fsys/xfs"
 	"github.com/dibber-project/dibber/pkg/layout"
 	"github.com/dibber-project/dibber/pkg/sparse"
 	"github.com/dibber-project/dibber/pkg/tree"
@@ -37,6 +39,30 @@ func readExt4(img sparse.Image) (*FileSystem, tree.Source, error) {
 	}
 	return &FileSystem{Type: info.Type, Label: info.Label, UUID: layout.FormatUUID(info.UUID), Size: info.Size, Free: info.Free, Details: []Detail{
 		detail("state", state), detail("block size", info.BlockSize), detail("inodes", info.Inodes), detail("free inodes", info.FreeInodes),
+		detail("features", strings.Join(info.Features, " ")),
+	}}, fs, nil
+}
+
+func readXFS(img sparse.Image) (*FileSystem, tree.Source, error) {
+	fs, err := xfs.Open(img)
+	if err != nil {
+		return nil, nil, other(err, xfs.ErrNone)
+	}
+	info := fs.Info()
+	return &FileSystem{Type: "xfs", Label: info.Label, UUID: layout.FormatUUID(info.UUID), Size: info.Size, Free: info.Free, Details: []Detail{
+		detail("version", info.Version), detail("block size", info.BlockSize), detail("inodes", info.Inodes),
+		detail("features", strings.Join(info.Features, " ")),
+	}}, fs, nil
+}
+
+func readBtrfs(img sparse.Image) (*FileSystem, tree.Source, error) {
+	fs, err := btrfs.Open(img)
+	if err != nil {
+		return nil, nil, other(err, btrfs.ErrNone)
+	}
+	info := fs.Info()
+	return &FileSystem{Type: "btrfs", Label: info.Label, UUID: layout.FormatUUID(info.UUID), Size: info.Size, Free: info.Size - info.Used, Details: []Detail{
+		detail("subvolumes", info.Subvolumes), detail("block size", info.BlockSize), detail("checksum", info.Checksum),
 		detail("features", strings.Join(info.Features, " ")),
 	}}, fs, nil
 }

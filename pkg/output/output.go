@@ -9,10 +9,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/dibber-project/dibber/pkg/artifact"
 	"github.com/dibber-project/dibber/pkg/format"
+	"github.com/dibber-project/dibber/pkg/format/compress"
+	"github.com/dibber-project/dibber/pkg/fsys/squashfs"
 	"github.com/dibber-project/dibber/pkg/oci"
 	"github.com/dibber-project/dibber/pkg/tree"
 	"github.com/dibber-project/dibber/pkg/tree/tarfile"
@@ -22,7 +25,9 @@ import (
 func extensions() map[string]string {
 	ext := map[string]string{
 		"tar":            ".tar",
-		"oci":            ".oci", // a directory, an OCI image layout
+		"tgz":            ".tgz",
+		"squashfs":       ".squash", // as diskimage-builder has it
+		"oci":            ".oci",    // a directory, an OCI image layout
 		"oci-archive":    ".oci.tar",
 		"docker-archive": ".docker.tar",
 	}
@@ -85,6 +90,7 @@ type Made struct {
 type Event struct {
 	Kind        Kind
 	Step        string
+	Message     string // of Warned
 	Took        time.Duration
 	Done, Total int64 // bytes
 }
@@ -97,6 +103,7 @@ const (
 	Started Kind = iota
 	Progress
 	Ended
+	Warned // of something that an output cannot hold
 )
 
 // Writer writes outputs beside each other under one name.
@@ -110,6 +117,7 @@ type Writer struct {
 	Observe   func(Event)      // may be nil
 	Format    format.Options   // of disk images
 	NoSync    bool             // do not wait until outputs are on the disk
+	TempDir   string           // for files of programs that write outputs; "" for the system's
 
 	made []Made
 }
@@ -184,7 +192,7 @@ func (w *Writer) Write(ctx context.Context, types []string, c Content) ([]Made, 
 			}
 			err = w.writeImage(ctx, kind, image)
 		default:
-			err = w.writeFile(ctx, kind, "", func(f *artifact.File) error { return writeTar(ctx, f, c.Tree) })
+			err = w.writeTree(ctx, kind, c.Tree)
 		}
 		if ctx.Err() != nil {
 			return w.made, ctx.Err()
@@ -194,6 +202,57 @@ func (w *Writer) Write(ctx context.Context, types []string, c Content) ([]Made, 
 		}
 	}
 	return w.made, nil
+}
+
+// writeTree writes the files without a disk around them.
+func (w *Writer) writeTree(ctx context.Context, kind string, t *tree.Tree) error {
+	return w.writeFile(ctx, kind, "", func(f *artifact.File) error {
+		switch kind {
+		case "tgz":
+			return writeTgz(ctx, f, t)
+		case "squashfs":
+			return w.writeSquashfs(ctx, f, t)
+		}
+		return writeTar(ctx, f, t)
+	})
+}
+
+// writeTgz compresses the tar while it is made.
+func writeTgz(ctx context.Context, f *artifact.File, t *tree.Tree) error {
+	r, w := io.Pipe()
+	var making sync.WaitGroup
+	making.Go(func() { w.CloseWithError(writeTar(ctx, w, t)) })
+	err := compress.Stream(ctx, f, r, 0)
+	r.CloseWithError(err) // ends the making of a tar that nobody reads
+	making.Wait()
+	return err
+}
+
+// writeSquashfs lets the program that makes it write into a directory of its own,
+// as the output has no name yet.
+func (w *Writer) writeSquashfs(ctx context.Context, f *artifact.File, t *tree.Tree) error {
+	dir, err := os.MkdirTemp(w.TempDir, "dibber-squashfs-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "image")
+	err = squashfs.Write(ctx, path, t, squashfs.Options{
+		Time: w.Time.Unix(), TempDir: dir,
+		Note: func(path, reason string) {
+			w.tell(Event{Kind: Warned, Message: "the squashfs is without " + reason + " of " + path})
+		},
+	})
+	if err != nil {
+		return err
+	}
+	made, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer made.Close()
+	_, err = f.ReadFrom(made)
+	return err
 }
 
 // writeTar writes the tree as diskimage-builder's tar output: entries begin with
