@@ -1,6 +1,6 @@
 // Package compress writes the bytes of a disk as one compressed stream, gzip or
-// zstd, and reads a disk from such a stream. It does not read xz, bzip2 or
-// other formats, and it writes no file name and no time.
+// zstd, and reads a disk from such a stream, and from one of xz or bzip2. It
+// writes no xz and no bzip2, and no file name and no time.
 //
 // What gzip -d and zstd -d give back is the raw disk. The stream depends on the
 // disk alone, whatever the number of workers. It is made of pieces of 1 MiB
@@ -39,12 +39,19 @@ type Kind int
 const (
 	Gzip Kind = iota
 	Zstd
+	Xz    // is only read
+	Bzip2 // is only read
 )
 
 // String is the usual name of k.
 func (k Kind) String() string {
-	if k == Zstd {
+	switch k {
+	case Zstd:
 		return "zstd"
+	case Xz:
+		return "xz"
+	case Bzip2:
+		return "bzip2"
 	}
 	return "gzip"
 }
@@ -102,7 +109,7 @@ func Write(ctx context.Context, dst Destination, img sparse.Image, o Options) er
 		}
 		e = &zstdEncoding{}
 	default:
-		return fmt.Errorf("internal error: unknown kind %d of compression", o.Kind)
+		return fmt.Errorf("internal error: %v is not written (%d)", o.Kind, o.Kind)
 	}
 	if err := write(ctx, dst, img, e, o); err != nil {
 		return fmt.Errorf("writing %v: %w", o.Kind, err)

@@ -40,20 +40,22 @@ func (img *Image) Close() error {
 	return img.close()
 }
 
-// Open reads a gzip or zstd file. One with an index, as [Write] makes it, is
-// read at random. Others are unpacked at once into a temporary file, where
-// zeros are holes; a file with a context ([sparse.WithContext]) can be given to
+// Open reads a gzip, zstd, xz or bzip2 file. One with an index, as [Write] makes
+// it, is read at random. Others are unpacked at once into a temporary file,
+// where zeros are holes; a file with a context ([sparse.WithContext]) can be given to
 // end that early. A file of another kind gives [ErrNone].
 func Open(file sparse.Image, o OpenOptions) (*Image, error) {
 	kind, err := find(file)
 	if err != nil {
 		return nil, err
 	}
-	readIndex := readGzipIndex
-	if kind == Zstd {
-		readIndex = readZstdIndex
+	var img *indexed
+	switch kind {
+	case Gzip:
+		img, err = readGzipIndex(file)
+	case Zstd:
+		img, err = readZstdIndex(file)
 	}
-	img, err := readIndex(file)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read %v: %w", kind, err)
 	}
@@ -83,10 +85,10 @@ func find(file sparse.Image) (Kind, error) {
 		return Zstd, nil
 	case len(b) > 4 && binary.LittleEndian.Uint32(b)&^0xf == skippableMagic&^0xf:
 		return Zstd, nil
-	case bytes.HasPrefix(b, []byte("\xfd7zXZ\x00")):
-		return 0, errors.New("cannot read xz: it is not supported, unpack the file first with xz -dk FILE")
-	case bytes.HasPrefix(b, []byte("BZh")) && bytes.HasSuffix(b, []byte("1AY&SY")):
-		return 0, errors.New("cannot read bzip2: it is not supported, unpack the file first with bzip2 -dk FILE")
+	case bytes.HasPrefix(b, []byte(xzMagic)):
+		return Xz, nil
+	case bytes.HasPrefix(b, []byte("BZh")) && (bytes.HasSuffix(b, []byte("1AY&SY")) || bytes.HasSuffix(b, []byte("\x17rE8P\x90"))):
+		return Bzip2, nil
 	}
 	return 0, ErrNone
 }

@@ -1,6 +1,8 @@
 package compress
 
 import (
+	"bufio"
+	"compress/bzip2"
 	"fmt"
 	"io"
 	"math"
@@ -14,7 +16,7 @@ import (
 )
 
 const (
-	// maxWindow is what zstd -d takes without further options.
+	// maxWindow is what zstd -d takes without further options; xz -9 makes 64 MiB.
 	maxWindow = 128 << 20
 	// blockSize is the grain in which zeros are left out.
 	blockSize = 64 << 10
@@ -23,17 +25,17 @@ const (
 // unpack unpacks file into a temporary file that has no name, so that it goes
 // away whatever happens.
 func unpack(file sparse.Image, kind Kind, o OpenOptions) (*sparse.File, error) {
-	r, closeReader, err := newReader(io.NewSectionReader(file, 0, file.Size()), kind)
-	if err != nil {
-		return nil, err
-	}
-	defer closeReader()
 	if o.Dir == "" {
 		o.Dir = os.TempDir()
 	}
 	if o.Limit <= 0 {
 		o.Limit = DefaultLimit
 	}
+	r, closeReader, err := newReader(io.NewSectionReader(file, 0, file.Size()), kind, o.Limit)
+	if err != nil {
+		return nil, err
+	}
+	defer closeReader()
 	f, err := os.CreateTemp(o.Dir, "dibber-unpacked-*")
 	if err != nil {
 		return nil, err
@@ -53,16 +55,24 @@ func unpack(file sparse.Image, kind Kind, o OpenOptions) (*sparse.File, error) {
 	return img, err
 }
 
-func newReader(r io.Reader, kind Kind) (io.Reader, func(), error) {
-	if kind == Zstd {
+// newReader unpacks r, of which limit bytes and one block are wanted.
+func newReader(r io.Reader, kind Kind, limit int64) (io.Reader, func(), error) {
+	nothing := func() {}
+	switch kind {
+	case Zstd:
 		z, err := zstd.NewReader(r, zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
 			return nil, nil, err
 		}
 		return z, z.Close, nil
+	case Xz:
+		z, err := newXz(r, limit+blockSize)
+		return z, nothing, err
+	case Bzip2:
+		return bzip2.NewReader(bufio.NewReader(r)), nothing, nil
 	}
 	z, err := gzip.NewReader(r)
-	return z, func() {}, err
+	return z, nothing, err
 }
 
 // fill copies r to f, with holes for blocks of zeros. It fills no file system to
