@@ -32,7 +32,7 @@ type Detail struct{ Name, Value string }
 
 // Opened is the disk in a file.
 type Opened struct {
-	Format  string // one of [Known], or with .gz or .zst behind it
+	Format  string // one of [Known], or with .gz, .zst, .xz or .bz2 behind it
 	Details []Detail
 	Image   sparse.Image
 	closers []io.Closer
@@ -150,18 +150,29 @@ func unpack(file sparse.Image, o OpenOptions) (*Opened, error) {
 	if err != nil {
 		return nil, err
 	}
-	name, how := RawGz, "by an index in the file"
-	if img.Kind == compress.Zstd {
-		name = RawZs
-	}
+	how := "by an index in the file"
 	if img.Unpacked {
 		how = "from an unpacked copy"
 	}
-	found := opened(name, img,
+	found := opened(Raw+ending(img.Kind), img,
 		Detail{"compression", img.Kind.String()},
 		Detail{"read", how})
 	found.closers = []io.Closer{img}
 	return found, nil
+}
+
+// ending is what stands behind the name of a format when a file of it is
+// compressed.
+func ending(k compress.Kind) string {
+	switch k {
+	case compress.Zstd:
+		return ".zst"
+	case compress.Xz:
+		return ".xz"
+	case compress.Bzip2:
+		return ".bz2"
+	}
+	return ".gz"
 }
 
 func openCompressed(file sparse.Image, o OpenOptions) (*Opened, error) {

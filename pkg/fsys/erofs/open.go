@@ -17,6 +17,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/dibber-project/dibber/pkg/fsys/cache"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -38,8 +39,8 @@ type FS struct {
 	prefixes []prefix    // of attributes, beyond those that are always there
 	packed   io.ReaderAt // the file that holds the ends of others, or nil
 	codecs   codecs
-	tables   *cache[uint64, []zExtent]
-	extents  *cache[zKey, []byte]
+	tables   *cache.Cache[uint64, []zExtent]
+	extents  *cache.Cache[zKey, []byte]
 }
 
 // superblock is struct erofs_super_block.
@@ -102,8 +103,8 @@ const (
 func Open(img sparse.Image) (*FS, error) {
 	f := &FS{
 		img:     img,
-		tables:  newCache[uint64, []zExtent](cachedTables),
-		extents: newCache[zKey, []byte](cachedExtents),
+		tables:  cache.New[uint64, []zExtent](cachedTables),
+		extents: cache.New[zKey, []byte](cachedExtents),
 	}
 	err := f.readSuper()
 	if errors.Is(err, ErrNone) {

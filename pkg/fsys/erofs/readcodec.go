@@ -2,7 +2,6 @@ package erofs
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +10,8 @@ import (
 
 	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/dibber-project/dibber/pkg/fsys/lz4"
 )
 
 // codecs decompress what an image may use.
@@ -71,7 +72,7 @@ func (f *FS) decode(e zExtent, end int64) ([]byte, error) {
 	var out []byte
 	switch {
 	case e.algorithm == algorithmLZ4:
-		out, err = decodeLZ4(src, int(n))
+		out, err = lz4.DecodePrefix(src, int(n))
 	case e.algorithm == algorithmDeflate:
 		out, err = f.codecs.inflate(src, int(n))
 	case e.algorithm == algorithmZstd && f.codecs.zstd != nil:
@@ -101,57 +102,4 @@ func (c *codecs) inflate(src []byte, n int) ([]byte, error) {
 	out := make([]byte, n)
 	_, err := io.ReadFull(r, out)
 	return out, err
-}
-
-// decodeLZ4 gives the first n bytes of a block of LZ4 (lz4_Block_format.md of
-// the lz4 project): literals and matches in turn.
-func decodeLZ4(src []byte, n int) ([]byte, error) {
-	damaged := errors.New("its LZ4 sequences are damaged")
-	out := make([]byte, 0, n)
-	for len(src) > 0 {
-		token := src[0]
-		length, rest, ok := lz4Length(token>>4, src[1:])
-		if !ok {
-			return nil, damaged
-		}
-		if length = min(length, n-len(out)); length > len(rest) {
-			return nil, damaged
-		}
-		out, src = append(out, rest[:length]...), rest[length:]
-		if len(out) == n || len(src) == 0 {
-			return out, nil
-		}
-		if len(src) < 2 {
-			return nil, damaged
-		}
-		distance := int(binary.LittleEndian.Uint16(src))
-		if length, src, ok = lz4Length(token&15, src[2:]); !ok || distance == 0 || distance > len(out) {
-			return nil, damaged
-		}
-		for length = min(length+4, n-len(out)); length > 0; { // a match may reach into what it makes
-			part := out[len(out)-distance:]
-			part = part[:min(length, len(part))]
-			out = append(out, part...)
-			length -= len(part)
-		}
-		if len(out) == n {
-			return out, nil
-		}
-	}
-	return nil, damaged
-}
-
-// lz4Length reads a length whose first four bits are given.
-func lz4Length(start byte, src []byte) (n int, rest []byte, ok bool) {
-	n = int(start)
-	if start < 15 {
-		return n, src, true
-	}
-	for i, b := range src {
-		n += int(b)
-		if b < 255 {
-			return n, src[i+1:], true
-		}
-	}
-	return 0, nil, false
 }

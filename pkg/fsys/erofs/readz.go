@@ -108,7 +108,7 @@ func (f *FS) openCompressed(in *inode) (*zFile, error) {
 
 // table lists the extents of the file.
 func (z *zFile) table() ([]zExtent, error) {
-	if t, found := z.f.tables.get(z.nid); found {
+	if t, found := z.f.tables.Get(z.nid); found {
 		return t, nil
 	}
 	t, err := z.readTable()
@@ -118,7 +118,7 @@ func (z *zFile) table() ([]zExtent, error) {
 	if last := t[len(t)-1]; last.algorithm == algorithmFragment && z.f.packed == nil {
 		return nil, errors.New("its end is in the file of fragments, and there is none")
 	}
-	z.f.tables.put(z.nid, t)
+	z.f.tables.Put(z.nid, t)
 	return t, nil
 }
 
@@ -261,13 +261,13 @@ func (z *zFile) readExtent(p []byte, e zExtent, end, skip int64) error {
 		return nil
 	}
 	key := zKey{z.nid, e.start}
-	b, found := z.f.extents.get(key)
+	b, found := z.f.extents.Get(key)
 	if !found {
 		var err error
 		if b, err = z.f.decode(e, end); err != nil {
 			return fmt.Errorf("reading the compressed part at its byte %d: %w", e.start, err)
 		}
-		z.f.extents.put(key, b)
+		z.f.extents.Put(key, b)
 	}
 	copy(p, b[skip:])
 	return nil

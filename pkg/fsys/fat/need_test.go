@@ -3,6 +3,7 @@ package fat_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -52,6 +53,14 @@ func TestNeedIsEnoughAndLittleMore(t *testing.T) {
 	}
 }
 
+// sample is how many of all cases a run looks at: all with DIBBER_BIG=1.
+func sample(usual, all int) int {
+	if os.Getenv("DIBBER_BIG") == "1" {
+		return all
+	}
+	return usual
+}
+
 // randomTree has many files of all sizes, or few, or none.
 func randomTree(random *rand.Rand) *tree.Tree {
 	root := &tree.Node{Inode: &tree.Inode{Mode: tree.TypeDir | 0o755}}
@@ -76,7 +85,7 @@ func randomTree(random *rand.Rand) *tree.Tree {
 func TestNeedIsWhatPlanTakes(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	pick := func(of ...int64) int64 { return of[random.IntN(len(of))] }
-	for i := range 80 {
+	for i := range sample(20, 80) {
 		tr := randomTree(random)
 		o := fat.Options{
 			Bits: int(pick(0, 0, 0, 12, 16, 32, 32)), SectorSize: pick(0, 0, 512, 1024, 4096), ClusterSectors: pick(0, 0, 1, 2, 8, 64),

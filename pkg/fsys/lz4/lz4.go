@@ -38,16 +38,16 @@ func decode(src []byte, n int) (out []byte, whole bool, err error) {
 	for len(src) > 0 {
 		token := src[0]
 		literals, rest, ok := length(token>>4, src[1:])
-		if part := min(literals, n-len(out)); !ok || part > len(rest) {
+		room := n - len(out)
+		if !ok || min(literals, room) > len(rest) {
 			return nil, false, errDamaged
-		} else if out = append(out, rest[:part]...); part < literals {
-			return out, false, nil
 		}
-		if src = rest[literals:]; len(src) == 0 {
-			return out, true, nil
+		if literals > room {
+			return append(out, rest[:room]...), false, nil
 		}
-		if len(out) == n {
-			return out, false, nil
+		out, src = append(out, rest[:literals]...), rest[literals:]
+		if len(src) == 0 || len(out) == n {
+			return out, len(src) == 0, nil
 		}
 		if len(src) < 2 {
 			return nil, false, errDamaged
@@ -57,11 +57,38 @@ func decode(src []byte, n int) (out []byte, whole bool, err error) {
 		if !ok || distance == 0 || distance > len(out) {
 			return nil, false, errDamaged
 		}
-		match += 4
-		out = repeat(out, distance, min(match, n-len(out)))
-		if src = rest; match > n-len(out) && len(out) == n && len(src) == 0 {
-			return out, false, nil
+		match, room, src = match+4, n-len(out), rest
+		out = repeat(out, distance, min(match, room))
+		if len(out) == n {
+			noLiterals := len(src) == 1 && src[0]>>4 == 0
+			return out, match == room && noLiterals, nil
 		}
 	}
 	return nil, false, errDamaged
+}
+
+// repeat appends n bytes from so far back; they may reach into what it appends.
+func repeat(out []byte, distance, n int) []byte {
+	for n > 0 {
+		part := out[len(out)-distance:]
+		part = part[:min(n, len(part))]
+		out = append(out, part...)
+		n -= len(part)
+	}
+	return out
+}
+
+// length reads a length whose first four bits are given.
+func length(start byte, src []byte) (n int, rest []byte, ok bool) {
+	n = int(start)
+	if start < 15 {
+		return n, src, true
+	}
+	for i, b := range src {
+		n += int(b)
+		if b < 255 {
+			return n, src[i+1:], true
+		}
+	}
+	return 0, nil, false
 }

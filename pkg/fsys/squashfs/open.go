@@ -1,8 +1,8 @@
 // Package squashfs reads squashfs file systems of version 4.0.
 //
 // It does not read versions before 4.0, and of the compressors it knows gzip,
-// lz4 and zstd: lzma, lzo and xz are refused by name. Labels and UUIDs are
-// things that squashfs has not. Sockets are left out, since a tree holds none.
+// lz4, xz and zstd: lzma and lzo are refused by name, and so are xz's filters for
+// machine code. Labels and UUIDs are things that squashfs has not. Sockets are left out, since a tree holds none.
 //
 // The format is described in "Squashfs Binary Format" of squashfs-tools-ng
 // (doc/format.adoc), whose sections the comments name.
@@ -15,6 +15,7 @@ import (
 	"io"
 	"math/bits"
 
+	"github.com/dibber-project/dibber/pkg/fsys/cache"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -24,7 +25,7 @@ var ErrNone = errors.New("no squashfs file system")
 // FS is a squashfs in an image. It is a [tree.Source] whose numbers are inode
 // references: where the inode lies in the inode table.
 type FS struct {
-	Compressor string // "gzip", "lz4" or "zstd"
+	Compressor string // "gzip", "lz4", "xz" or "zstd"
 	BlockSize  int64  // bytes
 	Inodes     int64
 	Size       int64 // bytes in use; the image may have more
@@ -34,9 +35,9 @@ type FS struct {
 	super      superblock
 	xattrs     xattrTable
 	decompress decompressor
-	metadata   *cache[int64, metaBlock]
-	blocks     *cache[blockKey, []byte]
-	lists      *cache[uint64, *blockList]
+	metadata   *cache.Cache[int64, metaBlock]
+	blocks     *cache.Cache[blockKey, []byte]
+	lists      *cache.Cache[uint64, *blockList]
 }
 
 // superblock is the header of the image (section 2, "The Superblock").
@@ -83,9 +84,9 @@ const (
 func Open(img sparse.Image) (*FS, error) {
 	f := &FS{
 		img:      img,
-		metadata: newCache[int64, metaBlock](cachedMetadata),
-		blocks:   newCache[blockKey, []byte](cachedBlocks),
-		lists:    newCache[uint64, *blockList](cachedLists),
+		metadata: cache.New[int64, metaBlock](cachedMetadata),
+		blocks:   cache.New[blockKey, []byte](cachedBlocks),
+		lists:    cache.New[uint64, *blockList](cachedLists),
 	}
 	err := f.readSuper()
 	if errors.Is(err, ErrNone) {

@@ -5,11 +5,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -183,6 +185,8 @@ func TestImagesOfMksquashfsHoldTheirSource(t *testing.T) {
 		{"-comp", "gzip", "-b", "4096", "-no-fragments"},
 		{"-comp", "gzip", "-noI", "-noD", "-noF", "-noX"},
 		{"-comp", "lz4", "-b", "1M"},
+		{"-comp", "xz"},
+		{"-comp", "xz", "-b", "1M", "-Xdict-size", "50%"},
 		{"-comp", "lz4", "-Xhc", "-noI", "-no-exports"},
 		{"-comp", "zstd", "-always-use-fragments", "-nopad"},
 		{"-comp", "zstd", "-Xcompression-level", "1", "-no-duplicates", "-b", "64K"},
@@ -240,7 +244,7 @@ func TestImagesOfOtherToolsHoldTheirSource(t *testing.T) {
 		theirs[p] = strings.Replace(line, ` +user.empty=""`, "", 1)
 	}
 	theirs["/"] = "dir 0755 0:0"
-	for _, compressor := range []string{"gzip", "lz4", "zstd"} {
+	for _, compressor := range []string{"gzip", "lz4", "xz", "zstd"} {
 		file := filepath.Join(t.TempDir(), "image")
 		run(t, gensquashfs, "-q", "-x", "-k", "-c", compressor, "-D", dir, file)
 		got := treetest.Format(t, load(t, open(t, file)))
@@ -307,7 +311,7 @@ func TestCompressorsThatAreNotKnownAreRefusedByName(t *testing.T) {
 	mksquashfs := tool(t, "mksquashfs")
 	m := maker{t, t.TempDir()}
 	m.file("f", text(1000))
-	for _, name := range []string{"xz", "lzo"} {
+	for _, name := range []string{"lzo"} {
 		file := filepath.Join(t.TempDir(), "image")
 		run(t, mksquashfs, m.dir, file, "-quiet", "-no-progress", "-comp", name)
 		b, err := os.ReadFile(file)
@@ -453,7 +457,7 @@ func FuzzOpen(f *testing.F) {
 		m.file("g", []byte("g"))
 		m.must(os.Symlink("g", filepath.Join(m.dir, "l")))
 		_ = unix.Lsetxattr(filepath.Join(m.dir, "g"), "user.a", []byte("b"), 0)
-		for i, args := range [][]string{{"-comp", "gzip"}, {"-comp", "lz4"}, {"-comp", "zstd"}, {"-noI", "-noX", "-noF"}} {
+		for i, args := range [][]string{{"-comp", "gzip"}, {"-comp", "lz4"}, {"-comp", "zstd"}, {"-comp", "xz"}, {"-noI", "-noX", "-noF"}} {
 			file := filepath.Join(f.TempDir(), fmt.Sprint(i))
 			run(f, slices.Concat([]string{mksquashfs, m.dir, file, "-quiet", "-no-progress", "-nopad", "-b", "4096"}, args)...)
 			b, err := os.ReadFile(file)
@@ -464,4 +468,65 @@ func FuzzOpen(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		_ = readAll(sparse.Bytes(b), 200)
 	})
+}
+
+func TestXzFiltersForMachineCodeAreRefusedByName(t *testing.T) {
+	mksquashfs := tool(t, "mksquashfs")
+	m := maker{t, t.TempDir()}
+	program, err := os.ReadFile("/proc/self/exe")
+	m.must(err)
+	m.file("program", program[:min(len(program), 2<<20)])
+	file := filepath.Join(t.TempDir(), "image")
+	run(t, mksquashfs, m.dir, file, "-quiet", "-no-progress", "-comp", "xz", "-Xbcj", "x86")
+	b, err := os.ReadFile(file)
+	m.must(err)
+	if err := readWhole(sparse.Bytes(b), "/program"); err == nil || !strings.Contains(err.Error(), "its x86 filter, which is not supported") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+func readWhole(img sparse.Image, path string) error {
+	f, err := squashfs.Open(img)
+	if err != nil {
+		return err
+	}
+	place, err := tree.Find(f, path)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, place.Inode.Reader())
+	return err
+}
+
+// A block's dictionary is no larger than the block, whatever its header says,
+// and its checksum is looked at.
+func TestXzBlocksAreCheckedAndTheirDictionariesBounded(t *testing.T) {
+	mksquashfs := tool(t, "mksquashfs")
+	m := maker{t, t.TempDir()}
+	m.file("f", text(100_000))
+	file := filepath.Join(t.TempDir(), "image")
+	run(t, mksquashfs, m.dir, file, "-quiet", "-no-progress", "-comp", "xz", "-noI", "-noX", "-no-fragments")
+	b, err := os.ReadFile(file)
+	m.must(err)
+	start := bytes.Index(b, []byte("\xfd7zXZ\x00"))
+	header := b[start+12:][:(int(b[start+12])+1)*4]
+	filter := bytes.Index(header, []byte{0x21, 1})
+	header[filter+2] = 39 // 3 GiB
+	binary.LittleEndian.PutUint32(header[len(header)-4:], crc32.ChecksumIEEE(header[:len(header)-4]))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if err := readWhole(sparse.Bytes(b), "/f"); err != nil {
+		t.Error(err)
+	}
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 16<<20 {
+		t.Errorf("it took %d bytes of memory", n)
+	}
+	for _, at := range []int{7, 9, 13, 12 + len(header) + 20, 12 + len(header) + 5000} {
+		spoilt := bytes.Clone(b)
+		spoilt[start+at] ^= 1
+		if err := readWhole(sparse.Bytes(spoilt), "/f"); err == nil {
+			t.Errorf("a change in byte %d was not found", at)
+		}
+	}
 }

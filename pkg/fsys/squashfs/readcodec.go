@@ -2,7 +2,6 @@ package squashfs
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +9,8 @@ import (
 
 	"github.com/klauspost/compress/zlib"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/dibber-project/dibber/pkg/fsys/lz4"
 )
 
 // decompressor gives what src holds. More than most bytes are an error.
@@ -22,14 +23,16 @@ func newDecompressor(number uint16) (name string, d decompressor, err error) {
 	switch number {
 	case 1:
 		return "gzip", newZlib(), nil
+	case 4:
+		return "xz", decompressXz, nil
 	case 5:
-		return "lz4", decompressLZ4, nil
+		return "lz4", lz4.Decode, nil
 	case 6:
 		d, err = newZstd()
 		return "zstd", d, err
 	}
-	if name, known := map[uint16]string{2: "lzma", 3: "lzo", 4: "xz"}[number]; known {
-		return name, nil, fmt.Errorf("it is compressed with %s, which is not supported: gzip, lz4 and zstd are", name)
+	if name, known := map[uint16]string{2: "lzma", 3: "lzo"}[number]; known {
+		return name, nil, fmt.Errorf("it is compressed with %s, which is not supported: gzip, lz4, xz and zstd are", name)
 	}
 	return "", nil, fmt.Errorf("its compressor has the unknown number %d", number)
 }
@@ -80,58 +83,4 @@ func newZstd() (decompressor, error) {
 	return func(src []byte, most int) ([]byte, error) {
 		return d.DecodeAll(src, make([]byte, 0, most))
 	}, nil
-}
-
-// decompressLZ4 decodes a block of LZ4 (lz4_Block_format.md of the lz4
-// project): literals and matches in turn, literals last.
-func decompressLZ4(src []byte, most int) ([]byte, error) {
-	damaged := errors.New("its LZ4 sequences are damaged")
-	out := make([]byte, 0, most)
-	for len(src) > 0 {
-		token := src[0]
-		n, rest, ok := lz4Length(token>>4, src[1:])
-		if !ok || n > len(rest) {
-			return nil, damaged
-		}
-		if n > most-len(out) {
-			return nil, errTooLong
-		}
-		out = append(out, rest[:n]...)
-		if src = rest[n:]; len(src) == 0 {
-			return out, nil
-		}
-		if len(src) < 2 {
-			return nil, damaged
-		}
-		distance := int(binary.LittleEndian.Uint16(src))
-		n, src, ok = lz4Length(token&15, src[2:])
-		if n += 4; !ok || distance == 0 || distance > len(out) {
-			return nil, damaged
-		}
-		if n > most-len(out) {
-			return nil, errTooLong
-		}
-		for n > 0 { // a match may reach into what it makes
-			part := out[len(out)-distance:]
-			part = part[:min(n, len(part))]
-			out = append(out, part...)
-			n -= len(part)
-		}
-	}
-	return nil, damaged
-}
-
-// lz4Length reads a length whose first four bits are given.
-func lz4Length(start byte, src []byte) (n int, rest []byte, ok bool) {
-	n = int(start)
-	if start < 15 {
-		return n, src, true
-	}
-	for i, b := range src {
-		n += int(b)
-		if b < 255 {
-			return n, src[i+1:], true
-		}
-	}
-	return 0, nil, false
 }

@@ -58,7 +58,7 @@ func (f *FS) fillFile(out *tree.Inode, number uint64, in file) error {
 			return err
 		}
 	}
-	f.lists.put(number, l)
+	f.lists.Put(number, l)
 	out.Size, out.Content, out.Data = int64(in.size), c, l.data(f.BlockSize, int64(in.size))
 	return nil
 }
@@ -143,13 +143,13 @@ func (c *content) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, errors.New("negative offset")
 	}
-	l, found := c.f.lists.get(c.number)
+	l, found := c.f.lists.Get(c.number)
 	if !found {
 		var err error
 		if l, err = c.f.readList(c.file); err != nil {
 			return 0, err
 		}
-		c.f.lists.put(c.number, l)
+		c.f.lists.Put(c.number, l)
 	}
 	done, size := 0, int64(c.file.size)
 	for done < len(p) && off+int64(done) < size {
@@ -209,7 +209,7 @@ type blockKey struct {
 }
 
 func (f *FS) readBlock(k blockKey) ([]byte, error) {
-	if b, found := f.blocks.get(k); found {
+	if b, found := f.blocks.Get(k); found {
 		return b, nil
 	}
 	n := k.size &^ uncompressed
@@ -225,7 +225,7 @@ func (f *FS) readBlock(k blockKey) ([]byte, error) {
 			return nil, fmt.Errorf("decompressing the block at byte %d: %w", k.at, err)
 		}
 	}
-	f.blocks.put(k, b)
+	f.blocks.Put(k, b)
 	return b, nil
 }
 

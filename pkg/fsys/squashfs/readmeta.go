@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
-	"sync"
 )
 
 // metaSize is the size of a block of metadata before compression.
@@ -20,7 +19,7 @@ type metaBlock struct {
 // readMeta gives the metadata block that begins at a byte of the image.
 func (f *FS) readMeta(at uint64) (metaBlock, error) {
 	const uncompressed = 0x8000
-	if b, found := f.metadata.get(int64(at)); found {
+	if b, found := f.metadata.Get(int64(at)); found {
 		return b, nil
 	}
 	header, err := f.read(at, 2)
@@ -42,7 +41,7 @@ func (f *FS) readMeta(at uint64) (metaBlock, error) {
 		}
 	}
 	b := metaBlock{data, at + 2 + uint64(n)}
-	f.metadata.put(int64(at), b)
+	f.metadata.Put(int64(at), b)
 	return b, nil
 }
 
@@ -114,41 +113,4 @@ func (f *FS) tableEntry(list uint64, index uint32, size int) ([]byte, error) {
 		return nil, err
 	}
 	return m.read(size)
-}
-
-// cache keeps what was used last. It is safe for several goroutines.
-type cache[K comparable, V any] struct {
-	mu     sync.Mutex
-	most   int
-	values map[K]V
-	keys   []K // by use, the latest at the end
-}
-
-func newCache[K comparable, V any](most int) *cache[K, V] {
-	return &cache[K, V]{most: most, values: map[K]V{}}
-}
-
-func (c *cache[K, V]) get(key K) (V, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	v, found := c.values[key]
-	if found && c.keys[len(c.keys)-1] != key {
-		i := slices.Index(c.keys, key)
-		c.keys = append(slices.Delete(c.keys, i, i+1), key)
-	}
-	return v, found
-}
-
-func (c *cache[K, V]) put(key K, v V) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if _, found := c.values[key]; found {
-		return
-	}
-	if len(c.keys) == c.most {
-		delete(c.values, c.keys[0])
-		c.keys = slices.Delete(c.keys, 0, 1)
-	}
-	c.values[key] = v
-	c.keys = append(c.keys, key)
 }
