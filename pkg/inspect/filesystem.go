@@ -22,7 +22,7 @@ type reader func(sparse.Image) (*FileSystem, tree.Source, error)
 
 // readers lists the kinds, those with the most telling magic first.
 func readers() []reader {
-	return []reader{readExt4, readEROFS, readSquashfs, readSwap, readTar, readFAT}
+	return []reader{readExt4, readXFS, readBtrfs, readEROFS, readSquashfs, readSwap, readTar, readFAT}
 }
 
 func readExt4(img sparse.Image) (*FileSystem, tree.Source, error) {

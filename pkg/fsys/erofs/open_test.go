@@ -37,13 +37,6 @@ func tool(t testing.TB, name string) string {
 	return ""
 }
 
-func run(t testing.TB, args ...string) {
-	t.Helper()
-	if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-		t.Fatalf("%q: %v\n%s", args, err, out)
-	}
-}
-
 func open(t testing.TB, file string) *erofs.FS {
 	t.Helper()
 	img, err := sparse.Open(file)
