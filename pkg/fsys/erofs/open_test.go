@@ -372,6 +372,35 @@ func TestDamagedImagesAreErrors(t *testing.T) {
 	}
 }
 
+// An image has four bits for the algorithm of a file's extents. The numbers that
+// the reader has for what is not compressed are none of them.
+func TestUnknownAlgorithmsAreRefused(t *testing.T) {
+	program, err := exec.LookPath("mkfs.erofs")
+	if err != nil {
+		t.Skip("mkfs.erofs is not installed")
+	}
+	m := maker{t, t.TempDir()}
+	m.file("f", text(9000))
+	file := filepath.Join(t.TempDir(), "image")
+	if out, err := exec.Command(program, "-zlz4", "-Enosbcrc", file, m.dir).CombinedOutput(); err != nil {
+		t.Fatalf("mkfs.erofs: %v\n%s", err, out)
+	}
+	image, err := os.ReadFile(file)
+	m.must(err)
+	for _, number := range []byte{4, 5, 6, 15} {
+		refused := false
+		for at := 6; at < len(image); at += 8 { // the header of a file's indexes is aligned
+			b := bytes.Clone(image)
+			b[at] = number<<4 | number
+			err := readAll(sparse.Bytes(b), 100)
+			refused = refused || err != nil && strings.Contains(err.Error(), fmt.Sprintf("unknown algorithm %d", number))
+		}
+		if !refused {
+			t.Errorf("no file was refused for the algorithm %d", number)
+		}
+	}
+}
+
 // readAll reads what an image holds, a little of every file.
 func readAll(img sparse.Image, limit int) error {
 	f, err := erofs.Open(img)

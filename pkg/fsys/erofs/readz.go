@@ -60,14 +60,18 @@ type zExtent struct {
 	algorithm byte
 }
 
-// Algorithms of extents: those of the format (Z_EROFS_COMPRESSION_*), and ours
-// for what is not compressed.
+// Algorithms of extents that the format numbers (Z_EROFS_COMPRESSION_*).
 const (
 	algorithmLZ4 = iota
 	algorithmLZMA
 	algorithmDeflate
 	algorithmZstd
-	algorithmPlain
+)
+
+// Ours, for what is not compressed: no image can name them, as it has four bits
+// for the number.
+const (
+	algorithmPlain      = 16 + iota
 	algorithmInterlaced // plain, but turned so that offsets in a block stay
 	algorithmFragment
 )
