@@ -64,7 +64,7 @@ type NameError struct{ Name string }
 
 func (e *NameError) Error() string {
 	return fmt.Sprintf("cannot use element %q: a name is made of letters, digits and . _ + - "+
-		"and starts with a letter or a digit", e.Name)
+		"and starts with a letter, a digit or _", e.Name)
 }
 
 // DuplicateHookError says that two elements have a file of the same name for

@@ -71,7 +71,7 @@ func (x *index) near(name string) []string {
 	limit := max(1, len(name)/3)
 	distance := map[string]int{}
 	for candidate := range x.elements {
-		if !usable(candidate) {
+		if !usable(candidate) || candidate == "__pycache__" {
 			continue
 		}
 		d := editDistance(name, candidate)
@@ -139,7 +139,7 @@ func List(path []string) ([]*Element, error) {
 // parts names by spaces and hooks evaluate get_image_element_array, so a
 // name must mean nothing to a shell.
 func usable(name string) bool {
-	if name == "" || !letterOrDigit(rune(name[0])) {
+	if name == "" || !letterOrDigit(rune(name[0])) && name[0] != '_' {
 		return false
 	}
 	return !strings.ContainsFunc(name, func(r rune) bool {

@@ -23,10 +23,13 @@ const maxMerged = 1 << 20
 // Files directly in an element are copied too; of two that have the same name
 // that of the later element, by name, stays. Two elements must not have the
 // same file directly in the same directory, but deeper directories are merged
-// and later elements overwrite. Hidden files at these two levels, tests,
-// __pycache__, *.pyc and *.go are left out. Modes and times are kept; a
-// symbolic link is copied as a link. A directory of an element may be a
-// symbolic link to another directory of the same entry of ELEMENTS_PATH.
+// and later elements overwrite. Hidden files at these two levels, tests and
+// __pycache__ are left out, and so are *.pyc and *_test.go directly in an
+// element. Modes and times are kept; a symbolic link is copied as a link.
+//
+// A directory directly in an element may be a symbolic link to any other one
+// that the caller can read: elements are the caller's own programs, and hooks of
+// theirs that run outside could read it as well.
 //
 // All faults are found before anything is written, and nothing is ever
 // written outside dir.
@@ -81,7 +84,7 @@ func (m merged) addElement(e *Element) []error {
 func hidden(name string) bool { return strings.HasPrefix(name, ".") }
 
 func leftOut(name string) bool {
-	return strings.HasSuffix(name, ".pyc") || strings.HasSuffix(name, ".go")
+	return strings.HasSuffix(name, ".pyc") || strings.HasSuffix(name, "_test.go")
 }
 
 // addDirectory adds what lies in a directory directly below an element.
@@ -89,9 +92,6 @@ func (m merged) addDirectory(e *Element, name, source string) []error {
 	real, err := filepath.EvalSymlinks(source)
 	if err != nil {
 		return []error{fmt.Errorf("cannot read element '%s': %w", e.Name, err)}
-	}
-	if inside, err := filepath.Rel(filepath.Dir(e.Dir), real); err != nil || !filepath.IsLocal(inside) {
-		return []error{fmt.Errorf("cannot read element '%s': %s leads out of %s", e.Name, name, filepath.Dir(e.Dir))}
 	}
 	if there, ok := m[name]; ok && !there.mode.IsDir() {
 		return []error{&DuplicateHookError{Hook: name, Elements: [2]string{there.element, e.Name}}}
@@ -103,7 +103,7 @@ func (m merged) addDirectory(e *Element, name, source string) []error {
 	}
 	var faults []error
 	for _, child := range children {
-		if hidden(child.Name()) || strings.HasSuffix(child.Name(), ".go") {
+		if hidden(child.Name()) {
 			continue
 		}
 		key := path.Join(name, child.Name())

@@ -110,7 +110,29 @@ func (p *Plan) BlockDevices() map[string]string {
 // " [image0]=/dev/loop0  [root]=/dev/mapper/loop0p1 ".
 func (p *Plan) ImageBlockDevices() string {
 	var b strings.Builder
-	add := func(name, device string) { fmt.Fprintf(&b, " [%s]=%s ", name, device) }
+	for _, d := range p.devices() {
+		fmt.Fprintf(&b, " [%s]=%s ", subscript(d.name), d.path)
+	}
+	return b.String()
+}
+
+// subscript writes a name so that bash takes it for itself: hooks evaluate it.
+func subscript(name string) string {
+	usual := func(c rune) bool {
+		return c == ' ' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune("._+-:@/%", c)
+	}
+	if strings.ContainsFunc(name, func(c rune) bool { return !usual(c) }) {
+		return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
+	}
+	return name
+}
+
+// device is what something of the plan would be found at.
+type device struct{ name, path string }
+
+func (p *Plan) devices() []device {
+	var all []device
+	add := func(name, path string) { all = append(all, device{name, path}) }
 	for i, image := range p.mainFirst() {
 		add(image.Name, fmt.Sprintf("/dev/loop%d", i))
 		if image.Table == nil {
@@ -125,7 +147,7 @@ func (p *Plan) ImageBlockDevices() string {
 			add(volume.Name, "/dev/mapper/"+volume.VolumeGroup.Name+"-"+volume.Name)
 		}
 	}
-	return b.String()
+	return all
 }
 
 // mainFirst gives the images with the main one as the first, so that it is

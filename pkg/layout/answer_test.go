@@ -172,6 +172,7 @@ func TestFindRefusesWhatIsNoFile(t *testing.T) {
 	}
 	for config, want := range map[string]string{
 		"":                         "cannot read the block device configuration of element odd",
+		"file://":                  "file:// names no file",
 		"file://" + dir:            "is not a regular file",
 		"file://" + dir + "/x.yml": "cannot read the block device configuration of DIB_BLOCK_DEVICE_CONFIG",
 	} {

@@ -17,7 +17,7 @@ func (r *reader) image(e *entry, k *keys) {
 		image.Size = r.size(at, text)
 	}
 	if at := k.node("directory"); at != nil {
-		r.warn(at, "directory is not used: images are written where the output goes")
+		r.warn(at, "the directory of %s is not used: its outputs are written beside those of the other disks", e.name)
 	}
 	if at := k.node("block_size"); at != nil {
 		size, err := strconv.ParseInt(at.Str(), 10, 64)
@@ -67,14 +67,15 @@ func (r *reader) table(e *entry, k *keys) {
 		return
 	}
 	if text, at := k.text("align"); at != nil {
-		if t.Align = r.size(at, text); t.Align%512 != 0 || t.Align > gibibyte {
-			r.fault(at, "align [%s] must be a multiple of 512 bytes and not more than 1 GiB", text)
+		// Rounded down as diskimage-builder does.
+		if t.Align = r.size(at, text) / 512 * 512; t.Align == 0 || t.Align > gibibyte {
+			r.fault(at, "align [%s] must not be less than 512 bytes and not more than 1 GiB", text)
 		}
 	}
 	for _, pe := range e.partitions {
 		pk := &keys{r: r, e: pe, used: map[string]bool{"name": true, "base": true}}
 		partition := r.partition(t.Label, pe, pk)
-		pk.refuseOthers()
+		pk.warnOfOthers()
 		t.Partitions = append(t.Partitions, partition)
 		r.declare(pe.name, pe.at, partition)
 	}
@@ -179,10 +180,13 @@ func (r *reader) mount(e *entry, k *keys) {
 		r.fault(e.at, "MountPoint config needs [mount_point]")
 	case strings.ContainsFunc(point, isControl) || strings.Contains(point, "|"):
 		r.fault(at, "the mount point [%s] holds a bar or a control character", strings.ToValidUTF8(point, "?"))
-	case strings.HasPrefix(point, "/"):
-		m.Point = path.Clean(point)
+	case point == swapPoint || point == "":
+		m.Point = point // right for swap alone, see putMount
+	case !strings.HasPrefix(point, "/"):
+		m.Point = path.Clean("/" + point)
+		r.warn(at, "the mount point [%s] is taken for %s", point, m.Point)
 	default:
-		m.Point = point // right for swap alone, see linkMount
+		m.Point = path.Clean(point)
 	}
 	if e.base == "" {
 		r.fault(e.at, "MountPoint config needs [base]")

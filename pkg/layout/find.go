@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -38,11 +39,14 @@ func Default() Source {
 const maxConfigBytes = 1 << 20
 
 // Find chooses the configuration: config, the value of DIB_BLOCK_DEVICE_CONFIG,
-// which is YAML or file://PATH; else the file of the first of the elements
-// that has one, block-device-ARCH.yaml before block-device-default.yaml; else
-// [Default].
+// which is YAML or file://PATH with a PATH that may be relative to the working
+// directory; else the file of the first of the elements that has one,
+// block-device-ARCH.yaml before block-device-default.yaml; else [Default].
 func Find(config string, elements []ElementDir, arch string) (Source, error) {
 	if name, ok := strings.CutPrefix(config, "file://"); ok {
+		if name == "" {
+			return Source{}, errors.New("cannot read the block device configuration of DIB_BLOCK_DEVICE_CONFIG: file:// names no file; write file://PATH")
+		}
 		data, err := element.ReadFile(name, maxConfigBytes)
 		if err != nil {
 			err = fmt.Errorf("cannot read the block device configuration of DIB_BLOCK_DEVICE_CONFIG: %w", err)

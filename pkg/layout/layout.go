@@ -20,7 +20,8 @@ type Plan struct {
 	Mounts   []*FileSystem // those with a mount point, in the order of the configuration
 	Warnings []string      // what the configuration asks for in vain; "FILE:LINE:COL: ..."
 
-	open *FileSystem // mkfs_root, if the configuration leaves its options open
+	open  *FileSystem // mkfs_root, if the configuration leaves its options open
+	graph []*entry    // what the configuration was flattened to; see Graph
 }
 
 // Image is one disk image (DIB's local_loop). It holds a partition table or,

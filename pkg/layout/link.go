@@ -12,7 +12,11 @@ func (r *reader) link() {
 		}
 		base := r.objects[e.base]
 		if base == nil {
-			r.fault(e.at, "Edge not defined: %s->%s", e.base, e.name)
+			name := e.name
+			if len(e.partitions) > 0 {
+				name = e.partitions[0].name // a table is no node, its partitions are
+			}
+			r.fault(e.at, "Edge not defined: %s->%s", e.base, name)
 			continue
 		}
 		if !r.put(e, base) {

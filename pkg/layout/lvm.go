@@ -49,7 +49,7 @@ func (r *reader) lvm(e *entry, k *keys) {
 type volume struct{ *keys }
 
 func (v volume) done(object any) {
-	v.refuseOthers()
+	v.warnOfOthers()
 	v.r.declare(v.e.name, v.e.at, object)
 }
 
@@ -66,7 +66,7 @@ func (r *reader) volumes(k *keys, key, baseWhere string) []volume {
 	}
 	var out []volume
 	for _, item := range items {
-		pairs, err := item.Entries()
+		pairs, err := r.entriesOf(item)
 		if err != nil {
 			r.fault(item, "%s: %s", key, message(err))
 			continue

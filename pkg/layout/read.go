@@ -3,6 +3,7 @@ package layout
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,6 +37,7 @@ func Read(file string, data []byte, o Defaults) (*Plan, error) {
 			return nil, errors.Join(r.faults...)
 		}
 	}
+	r.plan.graph = r.entries
 	return r.plan, nil
 }
 
@@ -78,11 +80,15 @@ func isPlugin(key *yaml11.Node) bool {
 func (r *reader) flatten(root *yaml11.Node) {
 	items, err := root.List()
 	if err != nil {
-		r.fault(root, "the block device configuration must be a list of entries, found %s", root.Kind)
+		hint := ""
+		if root.Kind == yaml11.String {
+			hint = "; a file is named as file://PATH"
+		}
+		r.fault(root, "the block device configuration must be a list of entries, found %s%s", root.Kind, hint)
 		return
 	}
 	for _, item := range items {
-		switch pairs, err := item.Entries(); {
+		switch pairs, err := r.entriesOf(item); {
 		case err != nil:
 			r.fault(item, "Config entry not a dict: found %s", item.Kind)
 		case len(pairs) != 1:
@@ -106,7 +112,7 @@ func keysOf(pairs []yaml11.Pair) string {
 // expand flattens one entry that is nested in the node called parent.
 func (r *reader) expand(p yaml11.Pair, parent string) {
 	e := &entry{plugin: p.Key.Raw, at: p.Key}
-	pairs, err := p.Value.Entries()
+	pairs, err := r.entriesOf(p.Value)
 	if err != nil {
 		r.fault(p.Key, "%s needs keys and values, found %s", e.plugin, p.Value.Kind)
 		return
@@ -146,7 +152,7 @@ func (r *reader) expandPartitions(table *entry, list *yaml11.Node) {
 	}
 	table.partitions = []*entry{}
 	for _, item := range items {
-		pairs, err := item.Entries()
+		pairs, err := r.entriesOf(item)
 		if err != nil {
 			r.fault(item, "a partition must be a map, found %s", item.Kind)
 			continue
@@ -166,8 +172,17 @@ func (r *reader) expandPartitions(table *entry, list *yaml11.Node) {
 	}
 }
 
-// scalarText gives the text of a name: numbers may be names. A list, which
-// lvm may have for a base that nothing reads, is no name.
+// entriesOf gives the entries of a map, and warns of those that count for
+// nothing because their key comes again.
+func (r *reader) entriesOf(n *yaml11.Node) ([]yaml11.Pair, error) {
+	for _, old := range n.Overridden {
+		r.warn(old.Key, "the key %q is given again further down, and that one counts", old.Key.Str())
+	}
+	return n.Entries()
+}
+
+// scalarText gives the text of a name: whatever is no list and no map may be
+// one. A list, which lvm may have for a base that nothing reads, is no name.
 func (r *reader) scalarText(n *yaml11.Node) string {
 	if n == nil {
 		return ""
@@ -175,15 +190,15 @@ func (r *reader) scalarText(n *yaml11.Node) string {
 	switch n.Kind {
 	case yaml11.Null, yaml11.List:
 		return ""
-	case yaml11.String, yaml11.Int:
-		text := n.Str()
-		if strings.ContainsFunc(text, isControl) {
-			r.fault(n, "a name may hold no control characters")
-		}
-		return text
+	case yaml11.Map:
+		r.fault(n, "expected a name, found %s", n.Kind)
+		return ""
 	}
-	r.fault(n, "expected a name, found %s", n.Kind)
-	return ""
+	text := n.Str()
+	if strings.ContainsFunc(text, isControl) {
+		r.fault(n, "a name may hold no control characters")
+	}
+	return text
 }
 
 func isControl(c rune) bool { return c < ' ' || c == 0x7F }
@@ -245,7 +260,7 @@ func (r *reader) decode() {
 		case "fstab":
 			r.fstab(e, k)
 		}
-		k.refuseOthers()
+		k.warnOfOthers()
 	}
 }
 
@@ -309,11 +324,13 @@ func (k *keys) texts(key string) []string {
 	return list
 }
 
-// refuseOthers notes every key that nobody asked for.
-func (k *keys) refuseOthers() {
+// warnOfOthers warns of every key that nobody asked for. diskimage-builder
+// takes no notice of them, so configurations in use have some.
+func (k *keys) warnOfOthers() {
 	for _, p := range k.e.keys {
 		if !k.used[p.Key.Raw] {
-			k.r.fault(p.Key, "%s %s: unknown key %q", k.e.plugin, k.e.name, p.Key.Str())
+			k.r.warn(p.Key, "%s %s: the key %q is not known and has no effect; known are %s",
+				k.e.plugin, k.e.name, p.Key.Str(), strings.Join(slices.Sorted(maps.Keys(k.used)), ", "))
 		}
 	}
 }

@@ -90,6 +90,7 @@ func (r *jsonReader) object() (*yaml11.Node, error) {
 			return nil, err
 		}
 		if i, ok := places[key.Raw]; ok {
+			n.Overridden = append(n.Overridden, yaml11.Pair{Key: n.Pairs[i].Key, Value: n.Pairs[i].Value})
 			n.Pairs[i].Value = value
 			continue
 		}

@@ -73,6 +73,9 @@ func (s *squasher) file(element, file string, data []byte) error {
 	if err != nil {
 		return fmt.Errorf("cannot read package-installs of element '%s': %w", element, err)
 	}
+	for _, old := range document.Overridden {
+		s.warnings = append(s.warnings, old.Key.Errorf("package '%s' is given again further down, and that one counts", old.Key.Raw).Error())
+	}
 	for _, p := range packages {
 		if err := s.pkg(Package{Name: p.Key.Raw, Element: element}, p.Key, p.Value); err != nil {
 			return fmt.Errorf("cannot read package-installs of element '%s': %w", element, err)
@@ -245,6 +248,9 @@ func (s *squasher) when(p Package, node *yaml11.Node) (bool, error) {
 
 // warn notes what has no effect.
 func (s *squasher) warn(p Package, node *yaml11.Node, phase string) {
+	for _, old := range node.Overridden {
+		s.warnings = append(s.warnings, old.Key.Errorf("package '%s': the key '%s' is given again further down, and that one counts", p.Name, old.Key.Raw).Error())
+	}
 	known := []string{"phase", "uninstall", "build-only", "installtype", "arch", "not-arch", "dib_python_version", "when"}
 	for _, pair := range node.Pairs {
 		if !slices.Contains(known, pair.Key.Raw) {

@@ -220,10 +220,11 @@ func TestAPipeInPlaceOfAFileIsRefused(t *testing.T) {
 }
 
 func TestWhatHasNoEffectIsWarnedOf(t *testing.T) {
-	l, err := pkginstall.Squash(sources(t, "e.yaml", "a: {phase: root.d, not_arch: x}\nb: {phase: install.d}\n"), env())
+	l, err := pkginstall.Squash(sources(t, "e.yaml", "a: {phase: root.d, not_arch: x}\nb: {uninstall: 1}\nb: {phase: x, phase: install.d}\n"), env())
 	must(t, err)
-	if len(l.Warnings) != 2 || !strings.HasSuffix(l.Warnings[0], "yaml:1:20: package 'a': the key 'not_arch' is not known") ||
-		!strings.HasSuffix(l.Warnings[1], "package 'a': no packages are installed in phase 'root.d'") {
+	if len(l.Warnings) != 4 || !strings.HasSuffix(l.Warnings[0], "yaml:2:1: package 'b' is given again further down, and that one counts") ||
+		!strings.HasSuffix(l.Warnings[3], "yaml:3:5: package 'b': the key 'phase' is given again further down, and that one counts") || !strings.HasSuffix(l.Warnings[1], "yaml:1:20: package 'a': the key 'not_arch' is not known") ||
+		!strings.HasSuffix(l.Warnings[2], "package 'a': no packages are installed in phase 'root.d'") {
 		t.Errorf("got %q", l.Warnings)
 	}
 	if got := strings.Join(lines(l), "|"); got != "install.d install e b|root.d install e a" {

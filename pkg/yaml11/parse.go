@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -151,7 +153,8 @@ func (p *parser) tagged(n *Node, y *yaml.Node) error {
 	}
 	n.Kind = kind
 	found := plainKind(y.Value)
-	if kind == String || kind == Null || kind == found || kind == Float && found == Int {
+	whole := found == Int && !strings.ContainsAny(y.Value, "xb") // 0x and 0b are of no float
+	if kind == String || kind == Null || kind == found || kind == Float && whole {
 		return nil
 	}
 	return p.errorf(y.Line, y.Column, "%s is not what its tag %s says", shorten(y.Value), y.ShortTag())
@@ -174,6 +177,9 @@ func (p *parser) list(n *Node, y *yaml.Node, depth int) error {
 		return err
 	}
 	for _, c := range y.Content {
+		if y.Style&yaml.FlowStyle != 0 && endsWithColon(c) {
+			c = onePair(c)
+		}
 		item, err := p.node(c, depth+1)
 		if err != nil {
 			return err
@@ -191,6 +197,9 @@ func (p *parser) mapping(n *Node, y *yaml.Node, depth int) error {
 	var own, merged pairs
 	for i := 0; i+1 < len(y.Content); i += 2 {
 		k, v := y.Content[i], y.Content[i+1]
+		if y.Style&yaml.FlowStyle != 0 {
+			endKey(k, v)
+		}
 		key, err := p.node(k, depth+1)
 		if err != nil {
 			return err
@@ -206,11 +215,29 @@ func (p *parser) mapping(n *Node, y *yaml.Node, depth int) error {
 	for _, pair := range own.list {
 		merged.put(pair)
 	}
-	n.Pairs = merged.list
-	for _, pair := range n.Pairs {
+	n.Pairs, n.Overridden = merged.list, own.overridden
+	for _, pair := range slices.Concat(n.Pairs, n.Overridden) {
 		n.weight += pair.Key.weight + pair.Value.weight
 	}
 	return nil
+}
+
+// endKey takes the colon from a key in braces that has nothing behind it, as in
+// {a:, b:}: the library takes the colon for a part of the key.
+func endKey(k, v *yaml.Node) {
+	if endsWithColon(k) && v.Kind == yaml.ScalarNode && isPlain(v) && v.Value == "" && v.Anchor == "" {
+		k.Value = strings.TrimRight(strings.TrimSuffix(k.Value, ":"), " \t")
+	}
+}
+
+func endsWithColon(y *yaml.Node) bool {
+	return y.Kind == yaml.ScalarNode && isPlain(y) && strings.HasSuffix(y.Value, ":")
+}
+
+// onePair gives the map that [a:] has for an item, where the library has text.
+func onePair(y *yaml.Node) *yaml.Node {
+	nothing := &yaml.Node{Kind: yaml.ScalarNode, Line: y.Line, Column: y.Column}
+	return &yaml.Node{Kind: yaml.MappingNode, Style: yaml.FlowStyle, Line: y.Line, Column: y.Column, Content: []*yaml.Node{y, nothing}}
 }
 
 // entry puts one entry as it was written where it belongs.
@@ -220,9 +247,6 @@ func (p *parser) entry(own, merged *pairs, k *yaml.Node, e Pair) error {
 	}
 	if e.Key.Kind == List || e.Key.Kind == Map {
 		return e.Key.Errorf("%s cannot be a key", e.Key.Kind)
-	}
-	if old := own.find(e.Key); old != nil {
-		return e.Key.Errorf("the key %s is given twice, first in line %d", shorten(e.Key.Raw), old.Line)
 	}
 	own.put(e)
 	return nil
@@ -256,8 +280,9 @@ func (p *parser) merge(m *pairs, at *yaml.Node, value *Node) error {
 // pairs is a map that is being made: a later value takes the place of an
 // earlier one, as in Python's dict.
 type pairs struct {
-	list  []Pair
-	index map[identity]int
+	list       []Pair
+	overridden []Pair
+	index      map[identity]int
 }
 
 // identity tells whether two keys are the same.
@@ -268,16 +293,10 @@ type identity struct {
 
 func identityOf(key *Node) identity { return identity{key.Kind, key.Str()} }
 
-func (m *pairs) find(key *Node) *Node {
-	if i, ok := m.index[identityOf(key)]; ok {
-		return m.list[i].Key
-	}
-	return nil
-}
-
 func (m *pairs) put(pair Pair) {
 	id := identityOf(pair.Key)
 	if i, ok := m.index[id]; ok {
+		m.overridden = append(m.overridden, m.list[i])
 		m.list[i] = pair
 		return
 	}

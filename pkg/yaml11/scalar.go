@@ -2,6 +2,7 @@ package yaml11
 
 import (
 	"math"
+	"math/big"
 	"regexp"
 	"strconv"
 	"strings"
@@ -65,20 +66,48 @@ func intValue(raw string) (v int64, ok bool) {
 		}
 		return v, ok
 	}
-	base := 10
-	switch {
-	case strings.HasPrefix(digits, "0b"):
-		base, digits = 2, digits[2:]
-	case strings.HasPrefix(digits, "0x"):
-		base, digits = 16, digits[2:]
-	case strings.HasPrefix(digits, "0"):
-		base = 8
-	}
+	digits, base := based(digits)
 	if negative {
 		digits = "-" + digits
 	}
 	v, err := strconv.ParseInt(digits, base, 64)
 	return v, err == nil
+}
+
+// based cuts off what tells the base of a number.
+func based(digits string) (string, int) {
+	switch {
+	case strings.HasPrefix(digits, "0b"):
+		return digits[2:], 2
+	case strings.HasPrefix(digits, "0x"):
+		return digits[2:], 16
+	case strings.HasPrefix(digits, "0"):
+		return digits, 8
+	}
+	return digits, 10
+}
+
+// bigText writes a number that intValue has no room for in decimal digits, or
+// as it is if it has none.
+func bigText(raw string) string {
+	digits := strings.ReplaceAll(raw, "_", "")
+	sign, rest := "", strings.TrimLeft(digits, "+-")
+	if strings.HasPrefix(digits, "-") {
+		sign = "-"
+	}
+	sum := new(big.Int)
+	for part := range strings.SplitSeq(rest, ":") {
+		part, base := part, 10
+		if !strings.Contains(rest, ":") {
+			part, base = based(part)
+		}
+		n, ok := new(big.Int).SetString(part, base)
+		if !ok {
+			return raw
+		}
+		sum.Add(sum.Mul(sum, big.NewInt(60)), n)
+	}
+	return sign + sum.String()
 }
 
 func sixties(digits string) (int64, bool) {

@@ -4,9 +4,10 @@
 // refuses what elements have no use for: the tags !!binary, !!set, !!omap and
 // !!pairs, and maps or lists as keys.
 //
-// Two things are stricter than PyYAML: a key given twice is an error, and so
-// is a document that grows out of all proportion (by aliases of aliases, by
-// nesting, by size).
+// One thing is stricter than PyYAML: a document that grows out of all proportion
+// (by aliases of aliases, by nesting, by size) is an error. Of a key that is
+// given twice the later value counts, as it does there; [Node.Overridden] has
+// the earlier one, so that the user can be told.
 //
 // [Parse] gives a tree of [Node] in which aliases and merge keys are already
 // followed. Each node knows its line and column, for errors that read
@@ -65,6 +66,8 @@ type Node struct {
 
 	Items []*Node // of a List
 	Pairs []Pair  // of a Map, in order, merge keys followed; no key comes twice
+
+	Overridden []Pair // entries of a Map as written whose key comes again after them
 
 	weight int // nodes below and with this one, those behind aliases each time
 }
@@ -173,8 +176,8 @@ func (n *Node) Float() (float64, error) {
 }
 
 // Str gives what Python's str() makes of a scalar: "448" for 0700, "True" for
-// yes, "None" for null. Text and dates are given as they were written, and so
-// are numbers that do not fit in 64 bits. Of a list or map it gives "".
+// yes, "None" for null. Text and dates are given as they were written. Of a
+// list or map it gives "".
 func (n *Node) Str() string {
 	switch n.Kind {
 	case Null:
@@ -188,6 +191,7 @@ func (n *Node) Str() string {
 		if v, ok := intValue(n.Raw); ok {
 			return strconv.FormatInt(v, 10)
 		}
+		return bigText(n.Raw)
 	case Float:
 		return floatText(floatValue(n.Raw))
 	}
