@@ -2,6 +2,8 @@
 # dhcp-all-interfaces.sh [INTERFACE]: sets up DHCP on an interface, or on all,
 # that has a link, an address of its own and no configuration yet, and brings it
 # up. An interface that cannot be used is told of and is no failure.
+# It runs in the machine, where no build traces it.
+# dib-lint: disable=dibdebugtrace
 
 set -eu
 set -o pipefail

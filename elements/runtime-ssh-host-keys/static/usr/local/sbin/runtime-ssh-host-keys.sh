@@ -1,6 +1,8 @@
 #!/bin/bash
 # Makes the SSH host keys that are missing. A key gets its name only when it is
 # whole, so that a power cut leaves no broken one.
+# It runs in the machine, where no build traces it.
+# dib-lint: disable=dibdebugtrace
 
 set -eu
 set -o pipefail
