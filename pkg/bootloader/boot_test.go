@@ -12,6 +12,7 @@ import (
 	"github.com/dibber-project/dibber/pkg/bootloader"
 	"github.com/dibber-project/dibber/pkg/disk"
 	"github.com/dibber-project/dibber/pkg/fsys"
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/layout"
 	"github.com/dibber-project/dibber/pkg/partition/gpt"
 	"github.com/dibber-project/dibber/pkg/partition/mbr"
@@ -57,7 +58,7 @@ func makeDebian(t *testing.T, name string) {
 	t.Helper()
 	const include = "systemd-sysv,udev,dbus,kmod,mokutil,initramfs-tools,linux-image-cloud-amd64," +
 		"grub2-common,grub-pc-bin,grub-efi-amd64-bin,grub-efi-amd64-signed,shim-signed,systemd-boot"
-	cmd := exec.Command(tool(t, "mmdebstrap", "mmdebstrap"), "--variant=minbase", "--include="+include,
+	cmd := judge.Command(t, "mmdebstrap", "--variant=minbase", "--include="+include,
 		`--customize-hook=chroot "$1" passwd -d root`, "--format=tar", "bookworm", name+".new")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("mmdebstrap: %v\n%s", err, out)
@@ -233,7 +234,7 @@ func bootTo(t *testing.T, name string, f firmware, dialogue ...string) string {
 	args = append(args, "-drive", "if=none,id=d,format=raw,snapshot=on,file="+name, "-device", "virtio-blk-pci,drive=d,bootindex=0")
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, tool(t, "qemu-system-x86_64", "qemu-system-x86"), args...)
+	cmd := exec.CommandContext(ctx, judge.Tool(t, "qemu-system-x86_64"), args...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/dibber-project/dibber/pkg/bootloader"
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/tree"
 	"github.com/dibber-project/dibber/pkg/tree/treetest"
 )
@@ -195,12 +196,11 @@ func TestGRUBStartsTheNewestKernelUnderBIOSAndUEFI(t *testing.T) {
 // checkScript lets GRUB's own parser judge.
 func checkScript(t *testing.T, config string) {
 	t.Helper()
-	checker, err := exec.LookPath("grub-script-check")
-	if err != nil {
-		t.Log("grub-script-check (package grub-common) is not installed")
+	if _, err := judge.Find("grub-script-check"); err != nil {
+		t.Log(err)
 		return
 	}
-	cmd := exec.Command(checker)
+	cmd := judge.Command(t, "grub-script-check")
 	cmd.Stdin = strings.NewReader(config)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("grub-script-check: %v\n%s\n%s", err, out, config)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/dibber-project/dibber/pkg/bootloader"
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/layout"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
@@ -169,18 +170,6 @@ const (
 	greeting  = "GREETING FROM THE CORE"
 )
 
-// tool finds a program where an ordinary user's PATH may not look.
-func tool(t *testing.T, name, pack string) string {
-	t.Helper()
-	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/sbin") {
-		if p, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
-			return p
-		}
-	}
-	t.Skipf("%s (package %s) is not installed", name, pack)
-	return ""
-}
-
 // grub makes a core that greets on the serial line, and reads boot.img.
 func grub(t *testing.T) (boot, core []byte) {
 	t.Helper()
@@ -188,14 +177,13 @@ func grub(t *testing.T) (boot, core []byte) {
 	if err != nil {
 		t.Skip("boot.img (package grub-pc-bin) is not installed")
 	}
-	mkimage := tool(t, "grub-mkimage", "grub-common")
 	dir := t.TempDir()
 	config, out := filepath.Join(dir, "early.cfg"), filepath.Join(dir, "core.img")
 	text := "serial\nterminal_output serial\necho " + greeting + "\nhalt\n"
 	if err := os.WriteFile(config, []byte(text), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(mkimage, "-O", "i386-pc", "-d", grubFiles, "-o", out, "-p", "/boot/grub", "-c", config,
+	cmd := judge.Command(t, "grub-mkimage", "-O", "i386-pc", "-d", grubFiles, "-o", out, "-p", "/boot/grub", "-c", config,
 		"biosdisk", "part_gpt", "part_msdos", "serial", "terminal", "echo", "halt")
 	if msg, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("grub-mkimage: %v\n%s", err, msg)
@@ -211,7 +199,7 @@ func grub(t *testing.T) (boot, core []byte) {
 // the time is over.
 func boot(t *testing.T, path string, limit time.Duration) string {
 	t.Helper()
-	qemu := tool(t, "qemu-system-x86_64", "qemu-system-x86")
+	qemu := judge.Tool(t, "qemu-system-x86_64")
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	out, _ := exec.CommandContext(ctx, qemu, "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "128",
@@ -252,7 +240,7 @@ func partitioned(t *testing.T, d *layout.Disk) string {
 		kind := map[string]string{"EF00": "U", "EF02": "21686148-6449-6E6F-744E-656564454649", "83": "L"}[p.Partition.Type]
 		script += fmt.Sprintf("start=%d, size=%d, type=%s\n", p.Offset/512, p.Length/512, kind)
 	}
-	cmd := exec.Command(tool(t, "sfdisk", "fdisk"), path)
+	cmd := judge.Command(t, "sfdisk", path)
 	cmd.Stdin = strings.NewReader(script)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("sfdisk: %v\n%s", err, out)
@@ -262,7 +250,6 @@ func partitioned(t *testing.T, d *layout.Disk) string {
 
 func TestGrubBoots(t *testing.T) {
 	bootImg, coreImg := grub(t)
-	sfdisk := tool(t, "sfdisk", "fdisk")
 	for name, d := range map[string]*layout.Disk{"GPT": gptDisk(), "MBR": mbrDisk()} {
 		t.Run(name, func(t *testing.T) {
 			parts, err := bootloader.Place(d, bootImg, coreImg)
@@ -271,7 +258,7 @@ func TestGrubBoots(t *testing.T) {
 			}
 			path := partitioned(t, d)
 			install(t, path, parts)
-			if out, err := exec.Command(sfdisk, "-V", path).CombinedOutput(); err != nil {
+			if out, err := judge.Run(t, "sfdisk", "-V", path); err != nil {
 				t.Errorf("sfdisk -V: %v\n%s", err, out)
 			}
 			if out := boot(t, path, time.Minute); !strings.Contains(out, greeting) {

@@ -6,11 +6,11 @@ import (
 	"encoding/binary"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -133,10 +133,6 @@ func TestStubsThatCannotBeUsedAreRefused(t *testing.T) {
 
 // objcopy and objdump are the tools that such images are made and read with.
 func TestObjdumpSeesTheSections(t *testing.T) {
-	objdump, err := exec.LookPath("objdump")
-	if err != nil {
-		t.Skip("objdump (package binutils) is not installed")
-	}
 	img, err := unify(fakeStub(100), []section{textSection(".osrel", "ID=x"), textSection(".cmdline", "root=x")})
 	if err != nil {
 		t.Fatal(err)
@@ -145,8 +141,8 @@ func TestObjdumpSeesTheSections(t *testing.T) {
 	if err := os.WriteFile(name, read(t, img), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(objdump, "-s", "-j", ".cmdline", name).CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "root=x") {
+	out, err := judge.Run(t, "objdump", "-s", "-j", ".cmdline", name)
+	if err != nil || !strings.Contains(out, "root=x") {
 		t.Errorf("objdump: %v\n%s", err, out)
 	}
 }
@@ -218,15 +214,11 @@ func TestVersionsAreOrderedAsDebianDoes(t *testing.T) {
 }
 
 func TestDpkgAgreesOnTheOrder(t *testing.T) {
-	dpkg, err := exec.LookPath("dpkg")
-	if err != nil {
-		t.Skip("dpkg is not installed")
-	}
 	for _, pair := range [][2]string{{"1.0~a", "1.0"}, {"1.0+a", "1.0-a"}, {"1a", "1.1"}, {"1.09", "1.9"}, {"6.1.0-10-amd64", "6.1.0-9-amd64"}, {"5", "5.0"}} {
 		want := 1
-		if exec.Command(dpkg, "--compare-versions", pair[0], "lt", pair[1]).Run() == nil {
+		if judge.Command(t, "dpkg", "--compare-versions", pair[0], "lt", pair[1]).Run() == nil {
 			want = -1
-		} else if exec.Command(dpkg, "--compare-versions", pair[0], "eq", pair[1]).Run() == nil {
+		} else if judge.Command(t, "dpkg", "--compare-versions", pair[0], "eq", pair[1]).Run() == nil {
 			want = 0
 		}
 		if got := compareVersions(pair[0], pair[1]); got != want {

@@ -3,6 +3,7 @@ package convert
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,6 +47,17 @@ func TestTreesThatDifferInAnythingHaveOtherIdentities(t *testing.T) {
 			t.Errorf("a change of %s is like one of %s", c.what, other)
 		}
 		seen[id] = c.what
+	}
+}
+
+// The UUIDs of every disk made of a directory or a tar follow from it.
+func TestTheIdentityOfATreeStaysWhatItWas(t *testing.T) {
+	id, err := identify(context.Background(), treetest.New(t, map[string]string{
+		"/a": "file 0644 0:0 @1 text", "/b": "symlink 0777 0:0 a", "/c": "char 0600 0:0 1,3", "/d": "dir 0755 7:8 @9",
+		"/d/e": "file 0600 1:2 @3 +user.x=y " + strings.Repeat("long ", 200_000), "/d/f": "link /a", "/g": "file 0644 0:0",
+	}))
+	if got := fmt.Sprintf("%x", id); err != nil || got != "20d77c29d2931d0120acaeec153b3678" {
+		t.Errorf("the identity is %s, %v", got, err)
 	}
 }
 

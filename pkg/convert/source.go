@@ -87,7 +87,7 @@ func (s *Source) Identity(ctx context.Context) ([16]byte, error) {
 	}
 	h := newHash()
 	for _, layer := range s.Image.Layers() {
-		writeText(h, layer.DiffID)
+		h.Write(appendText(nil, layer.DiffID))
 	}
 	return [16]byte(h.Sum(nil)), nil
 }

@@ -4,12 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/dibber-project/dibber/pkg/format"
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -39,10 +39,6 @@ func TestEveryKnownFormatIsWritten(t *testing.T) {
 func disk() []byte { return []byte(strings.Repeat("much of the same ", 60_000)) }
 
 func TestCompressionIsWhatOptionsAndSettingsSay(t *testing.T) {
-	tool, err := exec.LookPath("qemu-img")
-	if err != nil {
-		t.Skip("qemu-img (package qemu-utils) is not installed")
-	}
 	for _, c := range []struct {
 		o          format.Options
 		method     string
@@ -56,11 +52,11 @@ func TestCompressionIsWhatOptionsAndSettingsSay(t *testing.T) {
 		{format.Options{Compression: format.None, Settings: "compression_type=zstd,preallocation=metadata"}, "zlib", false},
 	} {
 		path := write(t, format.QCOW2, c.o)
-		out, err := exec.Command(tool, "info", "--output=json", path).Output()
+		out, err := judge.Output(t, "qemu-img", "info", "--output=json", path)
 		if err != nil || !strings.Contains(string(out), `"compression-type": "`+c.method+`"`) {
 			t.Errorf("%+v: want %s, qemu-img info says %v\n%s", c.o, c.method, err, out)
 		}
-		if out, err = exec.Command(tool, "check", "--output=json", path).Output(); err != nil {
+		if out, err = judge.Output(t, "qemu-img", "check", "--output=json", path); err != nil {
 			t.Fatalf("%+v: %v\n%s", c.o, err, out)
 		}
 		var check struct {

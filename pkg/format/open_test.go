@@ -5,30 +5,20 @@ import (
 	"context"
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/dibber-project/dibber/pkg/format"
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
-
-func openFile(t *testing.T, path string) *sparse.File {
-	t.Helper()
-	f, err := sparse.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	return f
-}
 
 func open(t *testing.T, path string, o format.OpenOptions) *format.Opened {
 	t.Helper()
 	o.Dir = t.TempDir()
-	found, err := format.Open(openFile(t, path), o)
+	found, err := format.Open(judge.Load(t, path), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,12 +61,8 @@ func TestEveryKnownFormatIsFoundAgain(t *testing.T) {
 }
 
 func TestQemuImgFindsTheSameFormatAndSize(t *testing.T) {
-	tool, err := exec.LookPath("qemu-img")
-	if err != nil {
-		t.Skip("qemu-img (package qemu-utils) is not installed")
-	}
 	for name, as := range map[string]string{"qcow2": "qcow2", "vdi": "vdi", "vpc": "vpc", "vhdx": "vhdx", "vmdk": "vmdk", "raw": "raw"} {
-		out, err := exec.Command(tool, "info", "--output=json", write(t, name, format.Options{})).Output()
+		out, err := judge.Output(t, "qemu-img", "info", "--output=json", write(t, name, format.Options{}))
 		var i struct {
 			Format string `json:"format"`
 			Size   int64  `json:"virtual-size"`
@@ -133,13 +119,13 @@ func TestAGuestsHeaderDoesNotCountWhenTheFormatIsGiven(t *testing.T) {
 	if found.Format != "raw" || !holds(t, found.Image, b, int64(len(b))) {
 		t.Errorf("it was read as %s", found.Format)
 	}
-	if _, err := format.Open(openFile(t, path), format.OpenOptions{Format: "vdi"}); err == nil || !strings.Contains(err.Error(), "as vdi: it is none") {
+	if _, err := format.Open(judge.Load(t, path), format.OpenOptions{Format: "vdi"}); err == nil || !strings.Contains(err.Error(), "as vdi: it is none") {
 		t.Errorf("the error is %v", err)
 	}
-	if _, err := format.Open(openFile(t, path), format.OpenOptions{Format: "raw.gz"}); err == nil || !strings.Contains(err.Error(), "as raw.gz: it is none") {
+	if _, err := format.Open(judge.Load(t, path), format.OpenOptions{Format: "raw.gz"}); err == nil || !strings.Contains(err.Error(), "as raw.gz: it is none") {
 		t.Errorf("the error is %v", err)
 	}
-	if _, err := format.Open(openFile(t, path), format.OpenOptions{Format: "qed"}); err == nil || !strings.Contains(err.Error(), `"qed"`) {
+	if _, err := format.Open(judge.Load(t, path), format.OpenOptions{Format: "qed"}); err == nil || !strings.Contains(err.Error(), `"qed"`) {
 		t.Errorf("the error is %v", err)
 	}
 }
@@ -147,11 +133,7 @@ func TestAGuestsHeaderDoesNotCountWhenTheFormatIsGiven(t *testing.T) {
 func TestACompressedFileMayHoldAnyFormat(t *testing.T) {
 	path := write(t, "qcow2", format.Options{})
 	for tool, ending := range map[string]string{"gzip": ".gz", "zstd": ".zst", "xz": ".xz", "bzip2": ".bz2"} {
-		name, err := exec.LookPath(tool)
-		if err != nil {
-			t.Skipf("%s (package %s) is not installed", tool, tool)
-		}
-		b, err := exec.Command(name, "-c", path).Output()
+		b, err := judge.Output(t, tool, "-c", path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -168,7 +150,7 @@ func TestACompressedFileMayHoldAnyFormat(t *testing.T) {
 				t.Errorf("it was read as %s", found.Format)
 			}
 		}
-		if _, err := format.Open(openFile(t, packed), format.OpenOptions{Format: "raw.gz"}); tool != "gzip" && err == nil {
+		if _, err := format.Open(judge.Load(t, packed), format.OpenOptions{Format: "raw.gz"}); tool != "gzip" && err == nil {
 			t.Errorf("%s was read as gzip", tool)
 		}
 	}
@@ -177,7 +159,7 @@ func TestACompressedFileMayHoldAnyFormat(t *testing.T) {
 func TestABackingFileIsUsedByQcow2Only(t *testing.T) {
 	o := format.OpenOptions{Backing: sparse.Zero(1 << 20), Dir: t.TempDir()}
 	for _, name := range []string{"raw", "raw.gz", "vdi"} {
-		if _, err := format.Open(openFile(t, write(t, name, format.Options{})), o); err == nil || !strings.Contains(err.Error(), name) {
+		if _, err := format.Open(judge.Load(t, write(t, name, format.Options{})), o); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: the error is %v", name, err)
 		}
 	}
@@ -210,11 +192,7 @@ func TestIdentifiersComeFromTheID(t *testing.T) {
 }
 
 func TestAnEndedContextEndsUnpacking(t *testing.T) {
-	name, err := exec.LookPath("gzip")
-	if err != nil {
-		t.Skip("gzip (package gzip) is not installed")
-	}
-	b, err := exec.Command(name, "-c", write(t, "raw", format.Options{})).Output()
+	b, err := judge.Output(t, "gzip", "-c", write(t, "raw", format.Options{}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,6 +62,13 @@ func Plan(ctx context.Context, f *layout.FileSystem, t *tree.Tree, size int64, c
 	return img, err
 }
 
+// Check refuses a type that cannot be made, and options that are not understood,
+// before there is a tree.
+func Check(f *layout.FileSystem) error {
+	_, err := writerOf(f, Context{})
+	return err
+}
+
 // writer makes one file system, whose options are known.
 type writer struct {
 	need func(t *tree.Tree) (int64, error)

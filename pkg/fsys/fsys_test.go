@@ -3,46 +3,17 @@ package fsys_test
 import (
 	"encoding/binary"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/dibber-project/dibber/pkg/fsys"
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/layout"
-	"github.com/dibber-project/dibber/pkg/sparse"
 	"github.com/dibber-project/dibber/pkg/tree"
 	"github.com/dibber-project/dibber/pkg/tree/treetest"
 )
 
 const uuid = "11111111-2222-3333-4444-555555555555"
-
-func tool(t *testing.T, name string) string {
-	t.Helper()
-	for _, p := range []string{name, "/usr/sbin/" + name, "/sbin/" + name} {
-		if found, err := exec.LookPath(p); err == nil {
-			return found
-		}
-	}
-	t.Skipf("needs %s", name)
-	return ""
-}
-
-func save(t *testing.T, img sparse.Image) string {
-	t.Helper()
-	f, err := os.Create(filepath.Join(t.TempDir(), "volume"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := f.Truncate(img.Size()); err != nil {
-		t.Fatal(err)
-	}
-	if err := sparse.Copy(f, img, sparse.CopyOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	return f.Name()
-}
 
 func TestEveryTypeCarriesLabelAndUUID(t *testing.T) {
 	tr := treetest.New(t, map[string]string{"/etc/hostname": "file 0644 0:0 @1700000000 host"})
@@ -65,7 +36,7 @@ func TestEveryTypeCarriesLabelAndUUID(t *testing.T) {
 			if c.f.Type == "btrfs" && os.Geteuid() != 0 {
 				t.Skip("needs root to give files their owners")
 			}
-			tool(t, c.check[0])
+			judge.Tool(t, c.check[0])
 			need, err := fsys.Need(&c.f, tr, context)
 			if err != nil {
 				t.Fatal(err)
@@ -77,14 +48,14 @@ func TestEveryTypeCarriesLabelAndUUID(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			file := save(t, v)
-			out, err := exec.Command(tool(t, c.check[0]), append(c.check[1:], file)...).CombinedOutput()
+			file := judge.Save(t, v)
+			out, err := judge.Run(t, c.check[0], append(c.check[1:], file)...)
 			if err != nil {
 				t.Errorf("%v: %v\n%s", c.check, err, out)
 			}
-			out, err = exec.Command(tool(t, "blkid"), "-p", "-o", "export", file).CombinedOutput()
+			out, err = judge.Run(t, "blkid", "-p", "-o", "export", file)
 			for _, want := range c.blkid {
-				if err != nil || !strings.Contains(string(out), want) {
+				if err != nil || !strings.Contains(out, want) {
 					t.Errorf("blkid: %v, no %s in\n%s", err, want, out)
 				}
 			}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/dibber-project/dibber/pkg/fsys/ext4"
 	"github.com/dibber-project/dibber/pkg/fsys/fat"
 	"github.com/dibber-project/dibber/pkg/fsys/swap"
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/sparse"
 	"github.com/dibber-project/dibber/pkg/tree"
 	"github.com/dibber-project/dibber/pkg/tree/treetest"
@@ -235,10 +235,6 @@ func TestAnEFISystemPartitionAloneIsNoRoot(t *testing.T) {
 }
 
 func TestOtherFilesAreOpenedOnlyByOption(t *testing.T) {
-	qemu, err := exec.LookPath("qemu-img")
-	if err != nil {
-		t.Skip("qemu-img (package qemu-utils) is not installed")
-	}
 	dir := t.TempDir()
 	base := filepath.Join(dir, "base.raw")
 	if err := os.WriteFile(base, ext4Of(t, "base", mib, map[string]string{"/file": "file 0644 0:0 x"}), 0o600); err != nil {
@@ -246,7 +242,7 @@ func TestOtherFilesAreOpenedOnlyByOption(t *testing.T) {
 	}
 	run := func(args ...string) {
 		t.Helper()
-		cmd := exec.Command(qemu, args...)
+		cmd := judge.Command(t, "qemu-img", args...)
 		cmd.Dir = dir
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
@@ -320,10 +316,6 @@ func TestSignaturesAreFoundWithoutReadingTheProgram(t *testing.T) {
 }
 
 func TestEveryFormatOfADiskIsTheSameMachine(t *testing.T) {
-	qemu, err := exec.LookPath("qemu-img")
-	if err != nil {
-		t.Skip("qemu-img (package qemu-utils) is not installed")
-	}
 	dir := t.TempDir()
 	raw := filepath.Join(dir, "disk.raw")
 	if err := os.WriteFile(raw, machine(t), 0o600); err != nil {
@@ -331,7 +323,7 @@ func TestEveryFormatOfADiskIsTheSameMachine(t *testing.T) {
 	}
 	for _, format := range []string{"qcow2", "vmdk", "vdi", "vhdx", "vpc"} {
 		path := filepath.Join(dir, "disk."+format)
-		if out, err := exec.Command(qemu, "convert", "-O", format, raw, path).CombinedOutput(); err != nil {
+		if out, err := judge.Run(t, "qemu-img", "convert", "-O", format, raw, path); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 		i, err := Open(path, Options{})

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/layout"
 	"github.com/dibber-project/dibber/pkg/lvm"
 	"github.com/dibber-project/dibber/pkg/partition/gpt"
@@ -39,7 +40,7 @@ func debian(t *testing.T) *guest {
 	tree := os.Getenv("DIBBER_LVM_TREE") // to unpack it but once
 	if tree == "" {
 		tree = filepath.Join(t.TempDir(), "tree")
-		out, err := exec.Command(tool(t, "mmdebstrap"), "--variant=extract",
+		out, err := judge.Command(t, "mmdebstrap", "--variant=extract",
 			"--include=linux-image-amd64,lvm2,busybox-static,thin-provisioning-tools", "bookworm", tree).CombinedOutput()
 		if err != nil {
 			t.Skipf("no Debian can be unpacked: %v\n%s", err, out)
@@ -180,7 +181,7 @@ func (g *guest) run(script string, disks ...string) string {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, tool(g.t, "qemu-system-x86_64"), args...).CombinedOutput()
+	out, err := exec.CommandContext(ctx, judge.Tool(g.t, "qemu-system-x86_64"), args...).CombinedOutput()
 	text := strings.ReplaceAll(string(out), "\r", "")
 	_, said, began := strings.Cut(text, "BEGIN\n")
 	said, _, ended := strings.Cut(said, "\nEND\n")
@@ -224,7 +225,7 @@ func made(t *testing.T) (names []string, sums []string) {
 			t.Fatal(err)
 		}
 		size := fmt.Sprintf("%dk", groups[0].Length(groups[0].Volumes[i])>>10)
-		if out, err := exec.Command(tool(t, "mke2fs"), "-q", "-t", "ext4", "-d", dir, name, size).CombinedOutput(); err != nil {
+		if out, err := judge.Run(t, "mke2fs", "-q", "-t", "ext4", "-d", dir, name, size); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
 		img, err := sparse.Open(name)
@@ -243,7 +244,7 @@ func made(t *testing.T) (names []string, sums []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return []string{file(t, content(t, first)), file(t, content(t, members[1]))}, sums
+	return []string{judge.Save(t, first), judge.Save(t, members[1])}, sums
 }
 
 // scenarios are groups whose volumes a guest makes too: the extents of the
@@ -316,7 +317,7 @@ func TestDebiansLVMAgrees(t *testing.T) {
 	g := debian(t)
 	disks, sums := made(t)
 	for range 3 {
-		disks = append(disks, file(t, make([]byte, 64*mib)))
+		disks = append(disks, judge.Save(t, sparse.Zero(64*mib)))
 	}
 	script := "echo OURS\npvck /dev/vda2 && pvck /dev/vdb && vgck vg-0 && echo checked\npvs --noheadings -o pv_name,vg_name,pe_start,pv_pe_count --units k\n" +
 		"vgs --noheadings -o vg_name,vg_uuid,vg_tags,vg_extent_size,vg_missing_pv_count\nlvs --noheadings -o lv_name,seg_pe_ranges --segments vg-0\nvgchange -ay vg-0\n" +

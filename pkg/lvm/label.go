@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/dibber-project/dibber/pkg/sparse"
@@ -50,14 +49,10 @@ func readLabel(img sparse.Image) (*label, error) {
 
 // readAt fills b from img.
 func readAt(img sparse.Image, b []byte, off int64) error {
-	n, err := img.ReadAt(b, off)
-	if n == len(b) {
-		return nil
+	if err := sparse.ReadFull(img, b, off); err != nil {
+		return fmt.Errorf("reading %d bytes at %d: %w", len(b), off, err)
 	}
-	if err == nil || err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
-	return fmt.Errorf("reading %d bytes at %d: %w", len(b), off, err)
+	return nil
 }
 
 // decodeLabel reads the pv_header at an offset of the label's sector.

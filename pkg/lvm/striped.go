@@ -1,13 +1,8 @@
 package lvm
 
 import (
-	"errors"
-	"io"
-
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
-
-var errNegativeOffset = errors.New("negative offset")
 
 // striped deals the bytes of a segment out to several areas in turn.
 type striped struct {
@@ -34,26 +29,10 @@ func (s *striped) Size() int64              { return s.stripes[0].Size() * int64
 func (s *striped) Extents() []sparse.Extent { return s.extents }
 
 func (s *striped) ReadAt(p []byte, off int64) (int, error) {
-	if off < 0 {
-		return 0, errNegativeOffset
-	}
-	if off >= s.Size() {
-		return 0, io.EOF
-	}
-	var end error
-	if int64(len(p)) > s.Size()-off {
-		p, end = p[:s.Size()-off], io.EOF
-	}
-	done := 0
-	for done < len(p) {
-		chunk, within := (off+int64(done))/s.unit, (off+int64(done))%s.unit
-		rest := p[done:]
-		rest = rest[:min(int64(len(rest)), s.unit-within)]
+	return sparse.ReadPieces(p, off, s.Size(), func(p []byte, off int64) (int, error) {
+		chunk, within := off/s.unit, off%s.unit
+		p = p[:min(int64(len(p)), s.unit-within)]
 		n := int64(len(s.stripes))
-		if err := readAt(s.stripes[chunk%n], rest, chunk/n*s.unit+within); err != nil {
-			return done, err
-		}
-		done += len(rest)
-	}
-	return len(p), end
+		return len(p), readAt(s.stripes[chunk%n], p, chunk/n*s.unit+within)
+	})
 }

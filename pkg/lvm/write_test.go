@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/layout"
 	"github.com/dibber-project/dibber/pkg/lvm"
 	"github.com/dibber-project/dibber/pkg/sparse"
@@ -76,27 +76,6 @@ func content(t testing.TB, img sparse.Image) []byte {
 	return b
 }
 
-func file(t testing.TB, b []byte) string {
-	t.Helper()
-	name := filepath.Join(t.TempDir(), "pv.img")
-	if err := os.WriteFile(name, b, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return name
-}
-
-// tool finds a program that may be in root's path only, or skips the test.
-func tool(t testing.TB, name string) string {
-	t.Helper()
-	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/sbin") {
-		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
-			return path
-		}
-	}
-	t.Skipf("%s is not installed to judge the volumes", name)
-	return ""
-}
-
 // filled gives the contents of a spanned group.
 func filled() map[int]sparse.Image {
 	return map[int]sparse.Image{0: sparse.Bytes(pattern(4*mib, 1)), 2: sparse.Bytes(pattern(15*mib, 2))}
@@ -151,16 +130,15 @@ func TestAPhysicalVolumeIsAnImage(t *testing.T) {
 }
 
 func TestPvckReadsHeadersAndMetadata(t *testing.T) {
-	pvck := tool(t, "pvck")
 	groups := fit(t, strings.Replace(spanned, "base: image0}", "base: image0, options: [--dataalignment, 2M]}", 1))
 	images := encode(t, groups[0], filled())
-	name := file(t, content(t, images[0]))
+	name := judge.Save(t, images[0])
 	dump := func(what string) string {
-		out, err := exec.Command(pvck, "--dump", what, name).CombinedOutput()
+		out, err := judge.Run(t, "pvck", "--dump", what, name)
 		if err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
-		return string(out)
+		return out
 	}
 	id := strings.ReplaceAll(groups[0].Members[0].PhysicalVolume.UUID, "-", "")
 	headers := dump("headers")
@@ -185,9 +163,9 @@ func TestPvckReadsHeadersAndMetadata(t *testing.T) {
 	for at, want := range map[int]string{512 + 40: "label_header.crc", 4096 + 30: "mda_header_1.checksum", 4608 + 9: "crc"} {
 		bad := content(t, images[0])
 		bad[at] ^= 1
-		name = file(t, bad)
-		out, _ := exec.Command(pvck, "--dump", "headers", name).CombinedOutput()
-		if said := string(out); !strings.Contains(said, "CHECK") || !strings.Contains(said, want) {
+		name = judge.Save(t, sparse.Bytes(bad))
+		out, _ := judge.Run(t, "pvck", "--dump", "headers", name)
+		if said := out; !strings.Contains(said, "CHECK") || !strings.Contains(said, want) {
 			t.Errorf("pvck let a flipped bit at %d pass:\n%s", at, said)
 		}
 		if set, err := lvm.Open([]sparse.Image{sparse.Bytes(bad)}); err != nil || len(set.Faults) == 0 {
@@ -197,27 +175,26 @@ func TestPvckReadsHeadersAndMetadata(t *testing.T) {
 }
 
 func TestBlkidKnowsAPhysicalVolume(t *testing.T) {
-	blkid := tool(t, "blkid")
 	g := fit(t, spanned)[0]
-	out, err := exec.Command(blkid, "-p", "-o", "export", file(t, content(t, encode(t, g, filled())[0]))).CombinedOutput()
+	out, err := judge.Run(t, "blkid", "-p", "-o", "export", judge.Save(t, encode(t, g, filled())[0]))
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for _, want := range []string{"UUID=" + g.Members[0].PhysicalVolume.UUID, "TYPE=LVM2_member", "USAGE=raid"} {
-		if !strings.Contains(string(out), want) {
+		if !strings.Contains(out, want) {
 			t.Errorf("blkid does not say %q:\n%s", want, out)
 		}
 	}
 }
 
 func TestGRUBReadsAFileSystemOnAVolume(t *testing.T) {
-	fstest, mke2fs := tool(t, "grub-fstest"), tool(t, "mke2fs")
+	fstest, mke2fs := judge.Tool(t, "grub-fstest"), judge.Tool(t, "mke2fs")
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "hello"), []byte("from a volume\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	name := filepath.Join(t.TempDir(), "root.ext4")
-	if out, err := exec.Command(mke2fs, "-q", "-t", "ext4", "-d", dir, name, "15m").CombinedOutput(); err != nil {
+	if out, err := judge.Run(t, mke2fs, "-q", "-t", "ext4", "-d", dir, name, "15m"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	root, err := sparse.Open(name)
@@ -229,7 +206,7 @@ func TestGRUBReadsAFileSystemOnAVolume(t *testing.T) {
 	volumes[2] = root
 	images := encode(t, fit(t, spanned)[0], volumes)
 	// In GRUB's names of volumes a dash is doubled.
-	cmd := exec.Command(fstest, "-c", "2", file(t, content(t, images[0])), file(t, content(t, images[1])), "cat", "(lvm/vg--0-lv_var)/hello")
+	cmd := judge.Command(t, fstest, "-c", "2", judge.Save(t, images[0]), judge.Save(t, images[1]), "cat", "(lvm/vg--0-lv_var)/hello")
 	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "from a volume\n" {
 		t.Errorf("%v\n%s", err, out)
 	}

@@ -231,9 +231,14 @@ func (p *planner) group(g *layout.Group, disks []*layout.Disk) ([]sparse.Image, 
 	return lvm.Encode(g, contents, lvm.Options{Time: p.want.Time})
 }
 
-// CheckPlan refuses what no partition table and no volume group can hold, before
-// anything is made.
+// CheckPlan refuses what cannot be made, and what no partition table and no volume
+// group can hold, before anything is made.
 func CheckPlan(plan *layout.Plan) error {
+	for _, f := range plan.FileSystems() {
+		if err := fsys.Check(f); err != nil {
+			return err
+		}
+	}
 	for _, image := range plan.Images {
 		if image.Table == nil || image.Table.Label != layout.GPT {
 			continue
@@ -287,7 +292,7 @@ func (w *Writer) Round(types []string) func(size int64) int64 {
 			if !IsDisk(kind) {
 				continue
 			}
-			if rounded, err := format.DiskSize(kind, size, w.Format); err == nil { // else writing tells what is wrong
+			if rounded, err := format.DiskSize(kind, size, w.FormatOptions(kind)); err == nil { // else writing tells what is wrong
 				size = max(size, rounded)
 			}
 		}
@@ -295,12 +300,23 @@ func (w *Writer) Round(types []string) func(size int64) int64 {
 	}
 }
 
+// FormatOptions gives the options of one format. A vhd goes without those that
+// are others': diskimage-builder does not make it with qemu-img, whose options
+// they are.
+func (w *Writer) FormatOptions(kind string) format.Options {
+	options := w.Format
+	if kind == format.VHD && format.Check(kind, options) != nil {
+		options.Settings = ""
+	}
+	return options
+}
+
 // writeDisks writes every disk in one format.
 func (w *Writer) writeDisks(ctx context.Context, kind string, disks []Disk) error {
 	for _, d := range disks {
 		suffix := diskSuffix(d.Name)
 		err := w.writeFile(ctx, kind, suffix, func(f *artifact.File) error {
-			options := w.Format
+			options := w.FormatOptions(kind)
 			options.ID, options.Created = d.ID, time.Unix(d.Time, 0).UTC()
 			options.Progress = func(done, total int64) {
 				w.tell(Event{Kind: Progress, Step: writing(w.path(kind, suffix)), Done: done, Total: total})

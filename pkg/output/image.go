@@ -12,7 +12,10 @@ import (
 
 // writeImage saves the image in one of the OCI forms.
 func (w *Writer) writeImage(ctx context.Context, kind string, image *oci.Image) error {
-	tag := imageName(filepath.Base(w.Name)) + ":latest"
+	tag := w.Tag
+	if tag == "" {
+		tag = imageName(filepath.Base(w.Name)) + ":latest"
+	}
 	if kind != "oci" {
 		return w.writeFile(ctx, kind, "", func(f *artifact.File) error {
 			if kind == "docker-archive" {

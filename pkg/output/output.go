@@ -1,11 +1,14 @@
 package output
 
 import (
+	"archive/tar"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -27,7 +30,9 @@ func extensions() map[string]string {
 		"tar":            ".tar",
 		"tgz":            ".tgz",
 		"squashfs":       ".squash", // as diskimage-builder has it
-		"oci":            ".oci",    // a directory, an OCI image layout
+		"aci":            ".aci",
+		"vpc":            ".vpc", // qemu-img's name of vhd
+		"oci":            ".oci", // a directory, an OCI image layout
 		"oci-archive":    ".oci.tar",
 		"docker-archive": ".docker.tar",
 	}
@@ -47,8 +52,11 @@ func Types() []string {
 	return names
 }
 
+// Extension is the ending of a type's files, with its dot.
+func Extension(name string) string { return extensions()[name] }
+
 // IsDisk tells whether an output type is a disk image.
-func IsDisk(name string) bool { return slices.Contains(format.Known(), name) }
+func IsDisk(name string) bool { return slices.Contains(format.Known(), format.Canonical(name)) }
 
 // IsImage tells whether an output type is an OCI image.
 func IsImage(name string) bool {
@@ -90,7 +98,7 @@ type Made struct {
 type Event struct {
 	Kind        Kind
 	Step        string
-	Message     string // of Warned
+	Message     string // of Warned and Noted
 	Took        time.Duration
 	Done, Total int64 // bytes
 }
@@ -104,6 +112,7 @@ const (
 	Progress
 	Ended
 	Warned // of something that an output cannot hold
+	Noted  // of an older output that was put aside
 )
 
 // Writer writes outputs beside each other under one name.
@@ -116,6 +125,9 @@ type Writer struct {
 	Now       func() time.Time // what events are measured by
 	Observe   func(Event)      // may be nil
 	Format    format.Options   // of disk images
+	Tag       string           // of an image in a docker or OCI archive; "": after Name
+	Manifest  []byte           // of an App Container Image
+	Gzip      []string         // command that compresses a tgz from its input to its output; nil: none is needed
 	NoSync    bool             // do not wait until outputs are on the disk
 	TempDir   string           // for files of programs that write outputs; "" for the system's
 
@@ -209,23 +221,56 @@ func (w *Writer) writeTree(ctx context.Context, kind string, t *tree.Tree) error
 	return w.writeFile(ctx, kind, "", func(f *artifact.File) error {
 		switch kind {
 		case "tgz":
-			return writeTgz(ctx, f, t)
+			return w.writeTgz(ctx, f, t)
 		case "squashfs":
 			return w.writeSquashfs(ctx, f, t)
+		case "aci":
+			return w.writeACI(ctx, f, t)
 		}
 		return writeTar(ctx, f, t)
 	})
 }
 
 // writeTgz compresses the tar while it is made.
-func writeTgz(ctx context.Context, f *artifact.File, t *tree.Tree) error {
-	r, w := io.Pipe()
+func (w *Writer) writeTgz(ctx context.Context, f *artifact.File, t *tree.Tree) error {
+	r, in := io.Pipe()
 	var making sync.WaitGroup
-	making.Go(func() { w.CloseWithError(writeTar(ctx, w, t)) })
-	err := compress.Stream(ctx, f, r, 0)
+	making.Go(func() { in.CloseWithError(writeTar(ctx, in, t)) })
+	err := w.gzip(ctx, f, r)
 	r.CloseWithError(err) // ends the making of a tar that nobody reads
 	making.Wait()
 	return err
+}
+
+func (w *Writer) gzip(ctx context.Context, to *artifact.File, from io.Reader) error {
+	if len(w.Gzip) == 0 {
+		return compress.Stream(ctx, to, from, 0)
+	}
+	var said bytes.Buffer
+	cmd := exec.CommandContext(ctx, w.Gzip[0], append(slices.Clone(w.Gzip[1:]), "-9")...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = from, to.File, &said
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("compressing with %s: %w: %s", strings.Join(w.Gzip, " "), err, strings.TrimSpace(said.String()))
+	}
+	return nil
+}
+
+// writeACI writes an App Container Image: the manifest and, below rootfs, what a
+// tar holds.
+func (w *Writer) writeACI(ctx context.Context, f *artifact.File, t *tree.Tree) error {
+	if w.Manifest == nil {
+		w.tell(Event{Kind: Warned, Message: "the aci has no manifest, without which nothing takes it: ACI_MANIFEST names one"})
+	} else {
+		head := tar.NewWriter(f)
+		err := head.WriteHeader(&tar.Header{Name: "manifest", Mode: 0o644, Size: int64(len(w.Manifest)), ModTime: w.Time.Truncate(time.Second)})
+		if err == nil {
+			_, err = head.Write(w.Manifest)
+		}
+		if err := errors.Join(err, head.Flush()); err != nil {
+			return err
+		}
+	}
+	return tarfile.Write(ctx, f, t, tarfile.Options{Prefix: "rootfs/", Exclude: []string{"/sys", "/proc"}})
 }
 
 // writeSquashfs lets the program that makes it write into a directory of its own,
@@ -322,7 +367,10 @@ func writing(path string) string { return "writing " + filepath.Base(path) }
 // that is replaced loses its checksums first, which are not those of the new one.
 func (w *Writer) makeRoom(path string) error {
 	if w.KeepOld {
-		_, err := artifact.Preserve(path, w.Time)
+		aside, err := artifact.Preserve(path, w.Time)
+		if aside != "" {
+			w.tell(Event{Kind: Noted, Message: "Old image found. It is now " + aside})
+		}
 		return err
 	}
 	var errs []error

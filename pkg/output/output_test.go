@@ -7,7 +7,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/dibber-project/dibber/pkg/artifact"
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/oci"
 	"github.com/dibber-project/dibber/pkg/tree"
 	"github.com/dibber-project/dibber/pkg/tree/tarfile"
@@ -119,7 +119,7 @@ func TestChecksumsNameTheOutputAsTheUserDid(t *testing.T) {
 			if err != nil || !strings.HasSuffix(string(sum), "  "+name+".tar\n") {
 				t.Errorf("%s: %q, %v", tool, sum, err)
 			}
-			if out, err := exec.Command(tool, "-c", name+".tar."+strings.TrimSuffix(tool, "sum")).CombinedOutput(); err != nil {
+			if out, err := judge.Run(t, tool, "-c", name+".tar."+strings.TrimSuffix(tool, "sum")); err != nil {
 				t.Errorf("%s -c: %v\n%s", tool, err, out)
 			}
 		}

@@ -6,46 +6,20 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/partition"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
 const mib = 1 << 20
 
-// tool finds a program that may be in root's path only, or skips the test.
-func tool(t testing.TB, name string) string {
-	t.Helper()
-	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/sbin") {
-		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
-			return path
-		}
-	}
-	t.Skipf("%s is not installed to judge the table", name)
-	return ""
-}
-
-func empty(t testing.TB, size int64) string {
-	t.Helper()
-	name := filepath.Join(t.TempDir(), "disk.raw")
-	if err := os.WriteFile(name, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(name, size); err != nil {
-		t.Fatal(err)
-	}
-	return name
-}
-
 func run(t testing.TB, input, name string, args ...string) string {
 	t.Helper()
-	cmd := exec.Command(tool(t, name), args...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
+	cmd := judge.Command(t, name, args...)
 	cmd.Stdin = strings.NewReader(input)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -119,7 +93,7 @@ var tables = map[string]string{
 
 func TestTablesOfSfdiskAreReadAsItReadsThem(t *testing.T) {
 	for what, script := range tables {
-		name := empty(t, 64*mib)
+		name := judge.Save(t, sparse.Zero(64*mib))
 		run(t, script, "sfdisk", "-q", name)
 		table := read(t, name)
 		if got, want := dump(table), plain(t, name); strings.ReplaceAll(got, ", attrs", "") != regexp.MustCompile(`, attrs="[^"]*"`).ReplaceAllString(unescape(want), "") {
@@ -142,7 +116,7 @@ func unescape(text string) string {
 
 func TestBlkidKnowsPartitionsByTheSameUUIDs(t *testing.T) {
 	for _, what := range []string{"gpt", "mbr"} {
-		name := empty(t, 64*mib)
+		name := judge.Save(t, sparse.Zero(64*mib))
 		run(t, tables[what], "sfdisk", "-q", name)
 		table := read(t, name)
 		for _, p := range table.Parts {
@@ -179,7 +153,7 @@ func TestTypesHaveTheNamesOfSfdisk(t *testing.T) {
 			names = names[:50] // as many as sfdisk makes logical ones
 			script = strings.Join(strings.SplitAfter(script, "\n")[:52], "")
 		}
-		name := empty(t, 256*mib)
+		name := judge.Save(t, sparse.Zero(256*mib))
 		run(t, script, "sfdisk", "-q", name)
 		for _, p := range read(t, name).Parts {
 			if p.Extended {
@@ -197,11 +171,11 @@ func TestTypesHaveTheNamesOfSfdisk(t *testing.T) {
 }
 
 func TestADiskWithoutATableIsToldApart(t *testing.T) {
-	fat := empty(t, 16*mib)
+	fat := judge.Save(t, sparse.Zero(16*mib))
 	run(t, "", "mkfs.vfat", fat)
-	ext4 := empty(t, 16*mib)
+	ext4 := judge.Save(t, sparse.Zero(16*mib))
 	run(t, "", "mke2fs", "-q", ext4)
-	swap := empty(t, 16*mib)
+	swap := judge.Save(t, sparse.Zero(16*mib))
 	run(t, "", "mkswap", swap)
 	for what, b := range map[string][]byte{
 		"nothing": nil, "zeros": make([]byte, mib), "one sector": make([]byte, 512), "FAT": load(t, fat), "ext4": load(t, ext4), "swap": load(t, swap),
@@ -215,7 +189,7 @@ func TestADiskWithoutATableIsToldApart(t *testing.T) {
 // fourK makes a table of sectors of 4096 bytes.
 func fourK(t testing.TB, label string) string {
 	t.Helper()
-	name := empty(t, 64*mib)
+	name := judge.Save(t, sparse.Zero(64*mib))
 	if label == "gpt" {
 		run(t, "g\nn\n1\n\n+8M\nn\n2\n\n\nw\n", "fdisk", "-b", "4096", name)
 	} else {
@@ -238,7 +212,7 @@ func TestFaultsAreToldBesideTheTable(t *testing.T) {
 	const end = 64 * mib
 	whole := map[string][]byte{}
 	for _, what := range []string{"gpt", "mbr"} {
-		name := empty(t, end)
+		name := judge.Save(t, sparse.Zero(end))
 		run(t, tables[what], "sfdisk", "-q", name)
 		whole[what] = load(t, name)
 	}
@@ -282,7 +256,7 @@ func TestFaultsAreToldBesideTheTable(t *testing.T) {
 }
 
 func TestAnImageThatQemuImgResizedIsStillRead(t *testing.T) {
-	name := empty(t, 64*mib)
+	name := judge.Save(t, sparse.Zero(64*mib))
 	run(t, tables["gpt"], "sfdisk", "-q", name)
 	before := dump(read(t, name))
 	run(t, "", "qemu-img", "resize", "-q", "-f", "raw", name, "80M")
@@ -293,7 +267,7 @@ func TestAnImageThatQemuImgResizedIsStillRead(t *testing.T) {
 }
 
 func TestASfdiskHybridKeepsTheGPT(t *testing.T) {
-	name := empty(t, 64*mib)
+	name := judge.Save(t, sparse.Zero(64*mib))
 	run(t, tables["gpt"], "sfdisk", "-q", name)
 	run(t, "", "sgdisk", "-h", "1:2", name)
 	table := read(t, name)
@@ -305,10 +279,10 @@ func TestASfdiskHybridKeepsTheGPT(t *testing.T) {
 func FuzzReadStaysInBounds(f *testing.F) {
 	const size = 96 << 10
 	for _, what := range []string{"gpt", "mbr"} {
-		if _, err := exec.LookPath("sfdisk"); err != nil {
+		if _, err := judge.Find("sfdisk"); err != nil {
 			break
 		}
-		name := empty(f, 64*mib)
+		name := judge.Save(f, sparse.Zero(64*mib))
 		run(f, tables[what], "sfdisk", "-q", name)
 		f.Add(load(f, name)[:34*512], true)
 	}

@@ -87,7 +87,7 @@ func (c *copier) work() {
 
 // copy copies len(buf) bytes at off, run by run of blocks that are not zero.
 func (c *copier) copy(buf []byte, off int64) error {
-	if _, err := readFull(c.img, buf, off); err != nil {
+	if err := ReadFull(c.img, buf, off); err != nil {
 		return err
 	}
 	run := 0 // where the run of data that is still to be written begins
@@ -134,10 +134,10 @@ func Equal(a, b Image) (equal bool, firstDifference int64, err error) {
 	for _, e := range union {
 		for off := e.Offset; off < e.End(); off += chunkSize {
 			n := min(chunkSize, e.End()-off)
-			if _, err := readFull(a, pa[:n], off); err != nil {
+			if err := ReadFull(a, pa[:n], off); err != nil {
 				return false, -1, err
 			}
-			if _, err := readFull(b, pb[:n], off); err != nil {
+			if err := ReadFull(b, pb[:n], off); err != nil {
 				return false, -1, err
 			}
 			if i := difference(pa[:n], pb[:n]); i >= 0 {

@@ -103,7 +103,7 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 	if len(in) == 0 {
 		return 0, end
 	}
-	if n, err := readFull(f.file, in, off); err != nil {
+	if n, err := fill(f.file, in, off); err != nil {
 		return n, err
 	}
 	return len(in), end

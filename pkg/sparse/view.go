@@ -3,27 +3,9 @@ package sparse
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 )
-
-var errNegativeOffset = errors.New("sparse: negative offset")
-
-// window says how much of p lies inside an image of size bytes when it is read
-// at off, and what the read then returns besides, by the rules of io.ReaderAt.
-func window(p []byte, off, size int64) ([]byte, error) {
-	switch {
-	case off < 0:
-		return nil, errNegativeOffset
-	case off >= size:
-		return nil, io.EOF
-	case int64(len(p)) > size-off:
-		return p[:size-off], io.EOF
-	}
-	return p, nil
-}
 
 // Zero is an image of size bytes that is one hole. It panics when size is
 // negative.
@@ -89,23 +71,10 @@ func (s *section) ReadAt(p []byte, off int64) (int, error) {
 	if len(in) == 0 {
 		return 0, end
 	}
-	if n, err := readFull(s.img, in, s.off+off); err != nil {
+	if n, err := fill(s.img, in, s.off+off); err != nil {
 		return n, err
 	}
 	return len(in), end
-}
-
-// readFull fills p from img, where all of p lies inside img. An image that
-// ends early breaks its promise: that is an error and no end of file.
-func readFull(img io.ReaderAt, p []byte, off int64) (int, error) {
-	n, err := img.ReadAt(p, off)
-	if n == len(p) {
-		return n, nil
-	}
-	if err == nil || err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
-	return n, err
 }
 
 // Part is an image at its place, in bytes, inside another.
@@ -180,7 +149,7 @@ func (j *joined) ReadAt(p []byte, off int64) (int, error) {
 			continue
 		}
 		rest = rest[:min(int64(len(rest)), part.End()-at)]
-		if n, err := readFull(part.Image, rest, at-part.Offset); err != nil {
+		if n, err := fill(part.Image, rest, at-part.Offset); err != nil {
 			return done + n, err
 		}
 		done += len(rest)

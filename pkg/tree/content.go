@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -30,19 +29,52 @@ func (f *dirFile) ReadAt(p []byte, off int64) (int, error) {
 	if want < int64(len(p)) && want <= 0 {
 		return 0, io.EOF
 	}
+	n, err := f.read(p[:want], off)
+	if err == nil && want < int64(len(p)) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// read fills p with what lies inside the file.
+func (f *dirFile) read(p []byte, off int64) (int, error) {
+	if int64(len(p)) == f.size {
+		return f.readWhole(p)
+	}
 	open, err := f.files.acquire(f)
 	if err != nil {
 		return 0, err
 	}
 	defer f.files.release(open)
-	n, err := open.file.ReadAt(p[:want], off)
-	if err == io.EOF {
-		err = f.changed()
+	return f.readFrom(open.fd, p, off)
+}
+
+// readWhole reads a file that nobody reads a part of: most files are small, and
+// it is not worth the bookkeeping to keep them open.
+func (f *dirFile) readWhole(p []byte) (int, error) {
+	fd, err := f.open()
+	if err != nil {
+		return 0, err
 	}
-	if err == nil && want < int64(len(p)) {
-		err = io.EOF
+	defer unix.Close(fd)
+	return f.readFrom(fd, p, 0)
+}
+
+func (f *dirFile) readFrom(fd int, p []byte, off int64) (int, error) {
+	done := 0
+	for done < len(p) {
+		n, err := unix.Pread(fd, p[done:], off+int64(done))
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return done, fmt.Errorf("reading %s: %w", f.path, err)
+		case n == 0:
+			return done, f.changed()
+		default:
+			done += n
+		}
 	}
-	return n, err
+	return done, nil
 }
 
 func (f *dirFile) changed() error {
@@ -50,24 +82,26 @@ func (f *dirFile) changed() error {
 }
 
 // open opens the file and makes sure that it still is what it was.
-func (f *dirFile) open(root *rootDir) (*os.File, error) {
-	file, err := root.open(f.path, 0)
+func (f *dirFile) open() (int, error) {
+	fd, err := f.files.root.open(f.path, 0)
 	if err != nil {
-		return nil, err
+		return -1, err
 	}
-	info, err := file.Stat()
+	var st unix.Stat_t
+	err = unix.Fstat(fd, &st)
 	switch {
 	case err != nil:
-	case !info.Mode().IsRegular():
+		err = fmt.Errorf("reading %s: %w", f.path, err)
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
 		err = fmt.Errorf("reading %s: no longer a regular file", f.path)
-	case info.Size() != f.size:
+	case st.Size != f.size:
 		err = f.changed()
 	}
 	if err != nil {
-		file.Close()
-		return nil, err
+		unix.Close(fd)
+		return -1, err
 	}
-	return file, nil
+	return fd, nil
 }
 
 // dataRanges finds the parts of the file that hold data. Nil, for all of it,
@@ -80,7 +114,7 @@ func (f *dirFile) dataRanges() ([]Range, error) {
 	defer f.files.release(open)
 	ranges := []Range{}
 	for at := int64(0); at < f.size; {
-		start, err := open.file.Seek(at, unix.SEEK_DATA)
+		start, err := unix.Seek(open.fd, at, unix.SEEK_DATA)
 		if errors.Is(err, unix.ENXIO) {
 			break
 		}
@@ -90,7 +124,7 @@ func (f *dirFile) dataRanges() ([]Range, error) {
 		if err != nil {
 			return nil, fmt.Errorf("finding the holes of %s: %w", f.path, err)
 		}
-		end, err := open.file.Seek(start, unix.SEEK_HOLE)
+		end, err := unix.Seek(open.fd, start, unix.SEEK_HOLE)
 		if err != nil {
 			return nil, fmt.Errorf("finding the holes of %s: %w", f.path, err)
 		}
@@ -116,7 +150,7 @@ type openFiles struct {
 
 type openFile struct {
 	of    *dirFile
-	file  *os.File
+	fd    int
 	users int // goroutines reading now
 }
 
@@ -129,7 +163,7 @@ func (o *openFiles) acquire(f *dirFile) (*openFile, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closed {
-		return nil, fmt.Errorf("reading %s: the tree is closed", f.path)
+		return nil, fmt.Errorf("reading %s: %w", f.path, errClosed)
 	}
 	if e := o.byFile[f]; e != nil {
 		o.recent.MoveToFront(e)
@@ -137,11 +171,11 @@ func (o *openFiles) acquire(f *dirFile) (*openFile, error) {
 		open.users++
 		return open, nil
 	}
-	file, err := f.open(o.root)
+	fd, err := f.open()
 	if err != nil {
 		return nil, err
 	}
-	open := &openFile{of: f, file: file, users: 1}
+	open := &openFile{of: f, fd: fd, users: 1}
 	o.byFile[f] = o.recent.PushFront(open)
 	o.trim(maxOpenFiles)
 	return open, nil
@@ -162,7 +196,7 @@ func (o *openFiles) trim(n int) {
 	for e := o.recent.Back(); e != nil && o.recent.Len() > n; {
 		open, previous := e.Value.(*openFile), e.Prev()
 		if open.users == 0 {
-			open.file.Close()
+			unix.Close(open.fd)
 			o.recent.Remove(e)
 			delete(o.byFile, open.of)
 		}

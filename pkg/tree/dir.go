@@ -6,6 +6,7 @@ import (
 	"path"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -44,12 +45,12 @@ func OpenDir(dir string, o DirOptions) (*Tree, error) {
 	}
 	t, err := readRooted(root, o)
 	if err != nil {
-		root.Close()
 		return nil, fmt.Errorf("cannot read the tree in %s: %w", dir, err)
 	}
 	return t, nil
 }
 
+// readRooted reads the tree, which closes root when it is closed. So does an error.
 func readRooted(root *rootDir, o DirOptions) (*Tree, error) {
 	d := &dirReader{
 		root:    root,
@@ -59,6 +60,7 @@ func readRooted(root *rootDir, o DirOptions) (*Tree, error) {
 	}
 	t, err := d.read()
 	if err != nil {
+		d.files.Close()
 		return nil, err
 	}
 	if o.Note != nil {
@@ -126,7 +128,7 @@ func (d *dirReader) read() (*Tree, error) {
 
 // readRoot reads the root directory's own attributes.
 func (d *dirReader) readRoot() (*Node, error) {
-	f, err := d.root.open("/", unix.O_DIRECTORY)
+	f, err := d.root.openDir("/")
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +138,7 @@ func (d *dirReader) readRoot() (*Node, error) {
 		return nil, &os.PathError{Op: "fstat", Path: "/", Err: err}
 	}
 	n := &Node{Inode: inodeOf(&st)}
-	n.Inode.Xattrs, err = readXattrs("/", fdPath(f, ""))
+	n.Inode.Xattrs, err = readXattrs("/", fdPath(f))
 	return n, err
 }
 
@@ -189,7 +191,7 @@ func (d *dirReader) readDir(p string, n *Node) error {
 	if d.empty[p] {
 		return nil
 	}
-	f, err := d.root.open(p, unix.O_DIRECTORY)
+	f, err := d.root.openDir(p)
 	if err != nil {
 		return err
 	}
@@ -199,13 +201,15 @@ func (d *dirReader) readDir(p string, n *Node) error {
 		return fmt.Errorf("reading directory %s: %w", p, err)
 	}
 	slices.Sort(names)
+	below := openDir{fd: int(f.Fd()), path: strings.TrimSuffix(p, "/") + "/", byFD: fdPath(f)}
+	n.Children = slices.Grow(n.Children, len(names))
 	var dirs []pending
 	for _, name := range names {
-		at := path.Join(p, name)
+		at := below.path + name
 		if d.exclude[at] {
 			continue
 		}
-		c, err := d.readEntry(f, at, name)
+		c, err := d.readEntry(below, at, name)
 		if err != nil {
 			return err
 		}
@@ -221,11 +225,18 @@ func (d *dirReader) readDir(p string, n *Node) error {
 	return nil
 }
 
+// openDir is a directory whose entries are read. Its paths end with a slash.
+type openDir struct {
+	fd   int
+	path string // in the tree
+	byFD string // as fdPath gives it
+}
+
 // readEntry reads the attributes of the entry called name in the directory
 // dir; nil for what is left out.
-func (d *dirReader) readEntry(dir *os.File, at, name string) (*Node, error) {
+func (d *dirReader) readEntry(dir openDir, at, name string) (*Node, error) {
 	var st unix.Stat_t
-	if err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	if err := unix.Fstatat(dir.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return nil, &os.PathError{Op: "lstat", Path: at, Err: err}
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFSOCK {
@@ -236,12 +247,12 @@ func (d *dirReader) readEntry(dir *os.File, at, name string) (*Node, error) {
 	}
 	n := &Node{Name: name, Inode: inodeOf(&st)}
 	var err error
-	if n.Inode.Xattrs, err = readXattrs(at, fdPath(dir, name)); err != nil {
+	if n.Inode.Xattrs, err = readXattrs(at, dir.byFD+name); err != nil {
 		return nil, err
 	}
 	switch n.Inode.Type() {
 	case TypeSymlink:
-		n.Inode.Target, err = readLink(dir, at, name)
+		n.Inode.Target, err = readLink(dir.fd, at, name, st.Size)
 	case TypeRegular:
 		err = d.setContent(n.Inode, at, &st)
 	}
@@ -292,17 +303,21 @@ func inodeOf(st *unix.Stat_t) *Inode {
 	return i
 }
 
-func readLink(dir *os.File, at, name string) (string, error) {
-	b := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(int(dir.Fd()), name, b)
-	if err != nil {
-		return "", &os.PathError{Op: "readlink", Path: at, Err: err}
+// readLink reads a symbolic link that has size bytes, if it has not changed.
+func readLink(dir int, at, name string, size int64) (string, error) {
+	b := make([]byte, min(max(size+1, 64), unix.PathMax))
+	for {
+		n, err := unix.Readlinkat(dir, name, b)
+		if err != nil {
+			return "", &os.PathError{Op: "readlink", Path: at, Err: err}
+		}
+		if n < len(b) || n == unix.PathMax {
+			return string(b[:n]), nil
+		}
+		b = make([]byte, unix.PathMax)
 	}
-	return string(b[:n]), nil
 }
 
-// fdPath names an entry of an open directory (the directory itself with "") so
-// that no directory on the way to it can be swapped for a symbolic link.
-func fdPath(dir *os.File, name string) string {
-	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)
-}
+// fdPath names an open directory so that, with the name of an entry behind it, no
+// directory on the way to the entry can be swapped for a symbolic link.
+func fdPath(dir *os.File) string { return fmt.Sprintf("/proc/self/fd/%d/", dir.Fd()) }

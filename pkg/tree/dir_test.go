@@ -146,6 +146,10 @@ func TestContentIsNotReadThroughASwappedDirectory(t *testing.T) {
 	if b, err := tr.ReadFile("/etc/file", 100); err == nil {
 		t.Errorf("read %q", b)
 	}
+	b := make([]byte, 1)
+	if _, err := tr.Lookup("/etc/file").Inode.Content.ReadAt(b, 0); err == nil {
+		t.Errorf("read %q", b)
+	}
 }
 
 func TestAFileThatChangedIsRefusedByName(t *testing.T) {
@@ -161,6 +165,9 @@ func TestAFileThatChangedIsRefusedByName(t *testing.T) {
 		check(t, change(filepath.Join(dir, "etc/file")))
 		if _, err := tr.ReadFile("/etc/file", 100); err == nil || !strings.Contains(err.Error(), "/etc/file") {
 			t.Errorf("a changed file gives %v", err)
+		}
+		if _, err := tr.Lookup("/etc/file").Inode.Content.ReadAt(make([]byte, 1), 3); err == nil || !strings.Contains(err.Error(), "/etc/file") {
+			t.Errorf("a part of a changed file gives %v", err)
 		}
 	}
 }
@@ -210,6 +217,9 @@ func TestContentIsReadByManyAtOnce(t *testing.T) {
 				if err != nil || string(b) != want {
 					t.Errorf("file %d: %d bytes, %v", i, len(b), err)
 				}
+				if b, err := tr.ReadFile("/"+fmt.Sprint(i), 1<<20); err != nil || string(b) != want {
+					t.Errorf("file %d as a whole: %d bytes, %v", i, len(b), err)
+				}
 			}
 		})
 	}
@@ -221,8 +231,55 @@ func TestContentIsReadByManyAtOnce(t *testing.T) {
 	if n := openDescriptors(t, dir); n != 0 {
 		t.Errorf("%d files are open after Close", n)
 	}
-	if _, err := tr.ReadFile("/1", 1<<20); err == nil || !strings.Contains(err.Error(), "closed") {
-		t.Errorf("reading from a closed tree gives %v", err)
+	for _, size := range []int64{1, 2000} {
+		if _, err := tr.Lookup("/1").Inode.Content.ReadAt(make([]byte, size), 0); err == nil || !strings.Contains(err.Error(), "closed") {
+			t.Errorf("reading %d bytes from a closed tree gives %v", size, err)
+		}
+	}
+}
+
+func TestATreeMayBeClosedWhileItIsRead(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 10 {
+		write(t, filepath.Join(dir, fmt.Sprint(i)), "content")
+	}
+	for range 20 {
+		tr := open(t, dir, tree.DirOptions{})
+		var all sync.WaitGroup
+		for _, size := range []int{len("content"), 3} {
+			all.Go(func() {
+				b := make([]byte, size)
+				for i := range 10 {
+					_, err := tr.Lookup("/"+fmt.Sprint(i)).Inode.Content.ReadAt(b, 0)
+					if err == nil && string(b) != "content"[:size] || err != nil && !strings.Contains(err.Error(), "closed") {
+						t.Errorf("read %q, %v", b, err)
+					}
+				}
+			})
+		}
+		check(t, tr.Close())
+		all.Wait()
+		if n := openDescriptors(t, dir); n != 0 {
+			t.Fatalf("%d files are open after Close", n)
+		}
+	}
+}
+
+func TestATreeThatCannotBeReadLeavesNothingOpen(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "a-sparse"), "")
+	check(t, os.Truncate(filepath.Join(dir, "a-sparse"), 1<<20))
+	write(t, filepath.Join(dir, "b-file"), "")
+	bound := []byte("\x01\x00\x00\x03\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xe0\x93\x04\x00") // to the root that is 300000
+	if err := unix.Setxattr(filepath.Join(dir, "b-file"), "security.capability", bound, 0); err != nil {
+		t.Skip("this file system keeps no capabilities")
+	}
+	if _, err := tree.OpenDir(dir, tree.DirOptions{}); err == nil {
+		t.Fatal("a strange capability was read")
+	}
+	if n := openDescriptors(t, dir); n != 0 {
+		t.Errorf("%d files are still open", n)
 	}
 }
 

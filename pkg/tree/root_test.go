@@ -33,7 +33,7 @@ func TestADirectoryIsReadWithoutOpenat2(t *testing.T) {
 	if b, err := tr.ReadFile("/a/b/file", 100); err != nil || string(b) != "content" {
 		t.Errorf("read %q, %v", b, err)
 	}
-	if f, err := root.open("/a/etc/passwd", 0); err == nil {
-		t.Errorf("opened %s outside the root", f.Name())
+	if _, err := root.open("/a/etc/passwd", 0); err == nil {
+		t.Error("opened /etc/passwd outside the root")
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,6 +13,7 @@ import (
 	"github.com/dibber-project/dibber/pkg/fsys/ext4"
 	"github.com/dibber-project/dibber/pkg/fsys/fat"
 	"github.com/dibber-project/dibber/pkg/inspect"
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/sparse"
 	"github.com/dibber-project/dibber/pkg/tree/treetest"
 )
@@ -172,14 +172,9 @@ func TestACheckerThatFailsWithoutAWordIsBelieved(t *testing.T) {
 }
 
 func TestNamesOfFilesAreNoOptionsAndNoProtocols(t *testing.T) {
-	if _, err := exec.LookPath("qemu-img"); err != nil {
-		t.Skip("qemu-img (package qemu-utils) is not installed")
-	}
 	t.Chdir(t.TempDir())
 	for _, name := range []string{"-q", "nbd:localhost:1", "json:{}"} {
-		if out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", "./"+name, "1M").CombinedOutput(); err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
+		judge.Must(t, "qemu-img", "create", "-q", "-f", "qcow2", "./"+name, "1M")
 		r := check(t, name, Options{})
 		if err := r.Err(); err != nil || r.Checks[len(r.Checks)-1].By != "qemu-img" || r.Checks[len(r.Checks)-1].Skipped != "" {
 			t.Errorf("%s: %v, %+v", name, err, r.Checks)

@@ -18,6 +18,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/dibber-project/dibber/pkg/judge"
 )
 
 func needQEMU(t *testing.T) {
@@ -196,6 +198,9 @@ func TestQEMUsOwnComplaintIsPassedOn(t *testing.T) {
 
 // OVMF draws on the serial console as soon as it looks for something to boot.
 func TestUEFIStarts(t *testing.T) {
+	if judge.Race {
+		t.Skip("what a boot does at once is tried by BIOS, which is faster")
+	}
 	needQEMU(t)
 	m, err := machineFor("amd64")
 	if err != nil {

@@ -4,24 +4,20 @@ import (
 	"bytes"
 	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/dibber-project/dibber/pkg/judge"
 )
 
 func TestProbeSectorIsItsSource(t *testing.T) {
-	for _, tool := range []string{"as", "ld"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skip("assembling the probe needs binutils: ", err)
-		}
-	}
 	dir := t.TempDir()
 	object, sector := filepath.Join(dir, "probe.o"), filepath.Join(dir, "probe.img")
 	for _, args := range [][]string{
 		{"as", "--64", "testdata/probe.s", "-o", object},
 		{"ld", "-m", "elf_x86_64", "-Ttext", "0x7c00", "--oformat", "binary", object, "-o", sector},
 	} {
-		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+		if out, err := judge.Run(t, args[0], args[1:]...); err != nil {
 			t.Skipf("assembling the probe needs binutils for amd64: %v: %s", err, out)
 		}
 	}

@@ -1,13 +1,10 @@
 package block_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"io"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,19 +12,6 @@ import (
 
 	"github.com/dibber-project/dibber/pkg/format/block"
 )
-
-func TestReadingWholeFailsWhereBytesAreMissing(t *testing.T) {
-	r := strings.NewReader("abcdef")
-	p := make([]byte, 3)
-	if err := block.ReadFull(r, p, 3); err != nil || !bytes.Equal(p, []byte("def")) {
-		t.Errorf("%q, %v", p, err)
-	}
-	for _, off := range []int64{4, 6, 100} {
-		if err := block.ReadFull(r, p, off); err != io.ErrUnexpectedEOF {
-			t.Errorf("at %d: %v", off, err)
-		}
-	}
-}
 
 func TestACacheKeepsWhatWasAskedForLast(t *testing.T) {
 	c := block.NewCache(2)

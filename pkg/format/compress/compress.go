@@ -29,6 +29,7 @@ import (
 	"io"
 	"runtime"
 
+	"github.com/dibber-project/dibber/pkg/format/block"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -124,12 +125,17 @@ func write(ctx context.Context, dst Destination, img sparse.Image, e encoding, o
 	}
 	zeros := make([]byte, pieceSize)
 	zeroCRC := checksum(zeros)
-	out := &buffered{dst: dst, offset: e.start()}
+	out, at := block.NewBuffer(dst), e.start()
+	put := func(b []byte) error {
+		err := out.Put(b, at)
+		at += int64(len(b))
+		return err
+	}
 	p := &pipeline{img: img, workers: o.Workers, progress: o.Progress, newPacker: e.newPacker}
 	err = p.run(ctx, func(j *job) error {
 		for range j.zeros {
 			e.add(len(packedZeros), zeros, zeroCRC)
-			if err := out.write(packedZeros); err != nil {
+			if err := put(packedZeros); err != nil {
 				return err
 			}
 		}
@@ -138,40 +144,16 @@ func write(ctx context.Context, dst Destination, img sparse.Image, e encoding, o
 			packed = packedZeros
 		}
 		e.add(len(packed), j.raw, j.crc)
-		return out.write(packed)
+		return put(packed)
 	})
 	if err == nil {
-		err = out.write(e.end())
+		err = put(e.end())
 	}
 	if err == nil {
-		err = out.flush()
+		err = out.Flush()
 	}
 	if h := e.header(); err == nil && len(h) > 0 {
 		_, err = dst.WriteAt(h, 0)
 	}
-	return err
-}
-
-// buffered gathers what is written to the end of a file.
-type buffered struct {
-	dst     io.WriterAt
-	offset  int64
-	pending []byte
-}
-
-const bufferSize = 1 << 20
-
-func (b *buffered) write(p []byte) error {
-	b.pending = append(b.pending, p...)
-	if len(b.pending) < bufferSize {
-		return nil
-	}
-	return b.flush()
-}
-
-func (b *buffered) flush() error {
-	_, err := b.dst.WriteAt(b.pending, b.offset)
-	b.offset += int64(len(b.pending))
-	b.pending = b.pending[:0]
 	return err
 }

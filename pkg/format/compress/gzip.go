@@ -11,7 +11,6 @@ import (
 
 	"github.com/klauspost/compress/flate"
 
-	"github.com/dibber-project/dibber/pkg/format/block"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -88,16 +87,16 @@ func gzipZeros() ([]byte, error) {
 }
 
 func newDeflate(level int) (packer, error) {
-	var out appender
+	var out bytes.Buffer
 	w, err := flate.NewWriter(&out, level)
 	return func(dst, piece []byte) ([]byte, error) {
-		out = dst
+		out = *bytes.NewBuffer(dst)
 		w.Reset(&out)
 		if _, err := w.Write(piece); err != nil {
 			return nil, err
 		}
 		err := w.Flush() // ends on a byte, and nothing behind it looks back
-		return out, err
+		return out.Bytes(), err
 	}, err
 }
 
@@ -137,14 +136,6 @@ func (e *gzipEncoding) header() []byte {
 	return append(b, e.index...)
 }
 
-// appender is a byte slice that grows by writing.
-type appender []byte
-
-func (a *appender) Write(p []byte) (int, error) {
-	*a = append(*a, p...)
-	return len(p), nil
-}
-
 // gzipIndex is what the header of a file says of its strides.
 type gzipIndex struct {
 	crcs []uint32
@@ -156,7 +147,7 @@ type gzipIndex struct {
 func readGzipIndex(file sparse.Image) (*indexed, error) {
 	const most = gzipHeaderLength + 2 + 1<<16
 	b := make([]byte, min(file.Size(), most))
-	if err := block.ReadFull(file, b, 0); err != nil {
+	if err := sparse.ReadFull(file, b, 0); err != nil {
 		return nil, err
 	}
 	le := binary.LittleEndian

@@ -38,15 +38,12 @@ func (p *pipeline) run(ctx context.Context, put func(*job) error) error {
 	return block.Pipeline[job]{
 		Workers: p.workers,
 		Next: func(j *job) bool {
-			if len(spans) == 0 {
+			piece := block.Cut(&spans, 1)
+			if piece.Length == 0 {
 				return false
 			}
-			s := &spans[0]
-			j.prepare(s.Offset, p.img.Size())
-			j.zeros, next = s.Offset-next, s.Offset+1
-			if s.Offset, s.Length = s.Offset+1, s.Length-1; s.Length == 0 {
-				spans = spans[1:]
-			}
+			j.prepare(piece.Offset, p.img.Size())
+			j.zeros, next = piece.Offset-next, piece.End()
 			return true
 		},
 		NewWorker: func() (func(*job) error, error) {
@@ -79,16 +76,11 @@ func (j *job) prepare(piece, size int64) {
 // length count pieces.
 func (p *pipeline) spans() []sparse.Extent {
 	last := max(0, p.img.Size()-1) / pieceSize
-	spans := []sparse.Extent{{Offset: last, Length: 1}}
-	for _, e := range p.img.Extents() {
-		first := e.Offset / pieceSize
-		spans = append(spans, sparse.Extent{Offset: first, Length: (e.End()-1)/pieceSize - first + 1})
-	}
-	return sparse.Merge(spans)
+	return sparse.Merge(append(block.Runs(p.img.Extents(), pieceSize), sparse.Extent{Offset: last, Length: 1}))
 }
 
 func (p *pipeline) fill(j *job, pack packer) error {
-	if err := block.ReadFull(p.img, j.raw, j.offset); err != nil {
+	if err := sparse.ReadFull(p.img, j.raw, j.offset); err != nil {
 		return err
 	}
 	j.crc, j.packed = checksum(j.raw), j.packed[:0]

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/dibber-project/dibber/pkg/format/block"
 	"github.com/dibber-project/dibber/pkg/sparse"
@@ -75,7 +74,7 @@ func Open(file sparse.Image, o OpenOptions) (*Image, error) {
 // find tells the kind of a file by its first bytes.
 func find(file sparse.Image) (Kind, error) {
 	b := make([]byte, min(file.Size(), 10))
-	if err := block.ReadFull(file, b, 0); err != nil {
+	if err := sparse.ReadFull(file, b, 0); err != nil {
 		return 0, err
 	}
 	switch {
@@ -116,7 +115,7 @@ func (img *indexed) prepare() error {
 	for i := range int64(len(img.offsets) - 1) {
 		e := sparse.Extent{Offset: i * img.stride, Length: min(img.stride, img.size-i*img.stride)}
 		if n := img.offsets[i+1] - img.offsets[i]; e.Length == img.stride && n == int64(len(img.zeros)) && n > 0 {
-			if err := block.ReadFull(img.file, same, img.offsets[i]); err != nil {
+			if err := sparse.ReadFull(img.file, same, img.offsets[i]); err != nil {
 				return err
 			}
 			if bytes.Equal(same, img.zeros) {
@@ -139,25 +138,10 @@ func (img *indexed) Size() int64              { return img.size }
 func (img *indexed) Extents() []sparse.Extent { return img.extents }
 
 func (img *indexed) ReadAt(p []byte, off int64) (int, error) {
-	if off < 0 {
-		return 0, errors.New("compress: negative offset")
-	}
-	if off >= img.size {
-		return 0, io.EOF
-	}
-	in := p[:min(int64(len(p)), img.size-off)]
-	for done := 0; done < len(in); {
-		at := off + int64(done)
-		n := int(min(int64(len(in)-done), img.stride-at%img.stride))
-		if err := img.read(in[done:done+n], at/img.stride, at%img.stride); err != nil {
-			return done, err
-		}
-		done += n
-	}
-	if len(in) < len(p) {
-		return len(in), io.EOF
-	}
-	return len(in), nil
+	return sparse.ReadPieces(p, off, img.size, func(p []byte, off int64) (int, error) {
+		p = p[:min(int64(len(p)), img.stride-off%img.stride)]
+		return len(p), img.read(p, off/img.stride, off%img.stride)
+	})
 }
 
 // read fills p from a stride. One that is wanted as a whole goes past the
@@ -178,7 +162,7 @@ func (img *indexed) read(p []byte, stride, off int64) error {
 func (img *indexed) unpack(dst []byte, stride int64) error {
 	at := img.offsets[stride]
 	packed := make([]byte, img.offsets[stride+1]-at)
-	err := block.ReadFull(img.file, packed, at)
+	err := sparse.ReadFull(img.file, packed, at)
 	if err == nil {
 		err = img.decode(stride, dst, packed)
 	}

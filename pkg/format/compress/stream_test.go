@@ -7,12 +7,12 @@ import (
 	"errors"
 	"io"
 	"math/rand"
-	"os/exec"
 	"strings"
 	"testing"
 	"testing/iotest"
 
 	"github.com/dibber-project/dibber/pkg/format/compress"
+	"github.com/dibber-project/dibber/pkg/judge"
 )
 
 func streamed(t *testing.T, data []byte, workers int) []byte {
@@ -45,13 +45,9 @@ func TestAStreamComesBackWhateverItsLength(t *testing.T) {
 }
 
 func TestGzipTakesAStreamAndSeesWhatIsSpoilt(t *testing.T) {
-	tool, err := exec.LookPath("gzip")
-	if err != nil {
-		t.Skip("needs gzip")
-	}
 	packed := streamed(t, []byte(strings.Repeat("text ", 700000)), 2)
 	check := func(data []byte) error {
-		cmd := exec.Command(tool, "-t")
+		cmd := judge.Command(t, "gzip", "-t")
 		cmd.Stdin = bytes.NewReader(data)
 		return cmd.Run()
 	}

@@ -5,12 +5,12 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/dibber-project/dibber/pkg/format/compress"
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -21,7 +21,7 @@ func packedBy(t testing.TB, content []byte, tool string, args ...string) []byte 
 	if err := os.WriteFile(raw, content, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	b, err := output(t, tool, append(args, "-c", raw)...)
+	b, err := judge.Output(t, tool, append(args, "-c", raw)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +29,7 @@ func packedBy(t testing.TB, content []byte, tool string, args ...string) []byte 
 }
 
 func xzSeeds(f *testing.F) (seeds [][]byte) {
-	if _, err := exec.LookPath("xz"); err != nil {
+	if _, err := judge.Find("xz"); err != nil {
 		return nil
 	}
 	content := append(bytes.Repeat([]byte("words "), 500), make([]byte, 3000)...)

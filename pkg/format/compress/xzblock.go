@@ -3,7 +3,6 @@ package compress
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash"
@@ -13,11 +12,13 @@ import (
 	"slices"
 
 	"github.com/ulikunitz/xz/lzma"
+
+	"github.com/dibber-project/dibber/pkg/xz"
 )
 
 // xzBlock is a block that is being read.
 type xzBlock struct {
-	header xzHeader
+	header xz.Header
 	start  int64 // of the packed bytes, in the file
 	data   io.Reader
 	sum    hash.Hash
@@ -27,23 +28,27 @@ type xzBlock struct {
 // startBlock reads the header of a block, the first byte of which has been read,
 // and prepares its filter.
 func (x *xzReader) startBlock(size byte) error {
-	b := make([]byte, (int(size)+1)*4)
+	b := make([]byte, xz.HeaderLength(size))
 	b[0] = size
 	if err := readFullFrom(&x.in, b[1:]); err != nil {
 		return err
 	}
-	h, err := parseXzHeader(b)
+	h, err := xz.ParseHeader(b)
+	var filter *xz.FilterError
+	if errors.As(err, &filter) && filter.Name() != "" {
+		return fmt.Errorf("%w: unpack the file first with xz -dk FILE", err)
+	}
 	if err != nil {
 		return err
 	}
-	if h.dict > x.maxDict {
-		return fmt.Errorf("it needs a dictionary of %d bytes, and at most %d are given", h.dict, x.maxDict)
+	if h.Dict > x.maxDict {
+		return fmt.Errorf("it needs a dictionary of %d bytes, and at most %d are given", h.Dict, x.maxDict)
 	}
 	x.block = &xzBlock{header: h, start: x.in.n, sum: x.check.new()}
 	// Distances reach no further back than the beginning.
-	dict := min(h.dict, x.largest)
-	if h.size >= 0 {
-		dict = min(dict, h.size)
+	dict := min(h.Dict, x.largest)
+	if h.Size >= 0 {
+		dict = min(dict, h.Size)
 	}
 	config := lzma.Reader2Config{DictCap: int(max(dict, lzma.MinDictCap))}
 	x.block.data, err = config.NewReader2(&x.in)
@@ -65,74 +70,13 @@ func (x *xzReader) endBlock() error {
 	switch {
 	case !bytes.Equal(pad, make([]byte, len(pad))):
 		return errors.New("the padding of a block is not zeros")
-	case h.packed >= 0 && h.packed != packed || h.size >= 0 && h.size != block.size:
+	case h.Packed >= 0 && h.Packed != packed || h.Size >= 0 && h.Size != block.size:
 		return errors.New("a block is not as long as its header says")
 	case !bytes.Equal(b[len(pad):], x.check.bytes(block.sum)):
 		return errors.New("the checksum of a block is wrong")
 	}
-	x.index.add(int64(h.length)+packed+int64(x.check.size), block.size)
+	x.index.add(int64(h.Length)+packed+int64(x.check.size), block.size)
 	return nil
-}
-
-// xzHeader is the header of a block (section 3.1).
-type xzHeader struct {
-	length int   // bytes of the header
-	packed int64 // bytes; -1: not told
-	size   int64 // bytes unpacked; -1: not told
-	dict   int64 // bytes
-}
-
-func parseXzHeader(b []byte) (xzHeader, error) {
-	h := xzHeader{length: len(b), packed: -1, size: -1}
-	damaged := errors.New("the header of a block is damaged")
-	end := len(b) - 4
-	if crc32.ChecksumIEEE(b[:end]) != binary.LittleEndian.Uint32(b[end:]) {
-		return h, damaged
-	}
-	flags, rest := b[1], b[2:end]
-	number := func() int64 {
-		v, n := binary.Uvarint(rest)
-		if n <= 0 || v > 1<<63-1 {
-			rest = nil
-			return -1
-		}
-		rest = rest[n:]
-		return int64(v)
-	}
-	const packedTold, sizeTold, reserved, countMask = 0x40, 0x80, 0x3c, 3
-	if flags&packedTold != 0 {
-		h.packed = number()
-	}
-	if flags&sizeTold != 0 {
-		h.size = number()
-	}
-	if flags&reserved != 0 || len(rest) < 3 {
-		return h, damaged
-	}
-	if err := knownFilters(rest, int(flags&countMask)+1); err != nil {
-		return h, err
-	}
-	bits := rest[2]
-	if rest[1] != 1 || bits > 40 || bytes.Count(rest[3:], []byte{0}) != len(rest)-3 {
-		return h, damaged
-	}
-	h.dict = min(int64(2|bits&1)<<(bits/2+11), 1<<32-1)
-	return h, nil
-}
-
-// knownFilters refuses all filters but a single LZMA2 (section 5.3). Their
-// numbers are below 128 and so take a byte.
-func knownFilters(b []byte, count int) error {
-	const lzma2 = 0x21
-	if b[0] == lzma2 && count == 1 {
-		return nil
-	}
-	names := map[byte]string{3: "delta", 4: "x86", 5: "PowerPC", 6: "IA-64", 7: "ARM", 8: "ARM-Thumb", 9: "SPARC", 10: "ARM64", 11: "RISC-V"}
-	name, known := names[b[0]]
-	if !known {
-		return fmt.Errorf("it uses the unknown filter %#x", b[0])
-	}
-	return fmt.Errorf("it uses the %s filter, which is not supported: unpack the file first with xz -dk FILE", name)
 }
 
 // xzCheck is how the blocks of a stream are checked (section 2.1.1.2).

@@ -7,7 +7,6 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
-	"github.com/dibber-project/dibber/pkg/format/block"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -115,7 +114,7 @@ func readSeekTable(file sparse.Image) ([]byte, int, error) {
 	if file.Size() < 8+seekFooter {
 		return nil, 0, nil
 	}
-	if err := block.ReadFull(file, footer, file.Size()-seekFooter); err != nil {
+	if err := sparse.ReadFull(file, footer, file.Size()-seekFooter); err != nil {
 		return nil, 0, err
 	}
 	le := binary.LittleEndian
@@ -128,7 +127,7 @@ func readSeekTable(file sparse.Image) ([]byte, int, error) {
 		return nil, 0, nil
 	}
 	b := make([]byte, 8+n*entry)
-	if err := block.ReadFull(file, b, start); err != nil {
+	if err := sparse.ReadFull(file, b, start); err != nil {
 		return nil, 0, err
 	}
 	if le.Uint32(b) != skippableMagic || int64(le.Uint32(b[4:])) != n*entry+seekFooter {

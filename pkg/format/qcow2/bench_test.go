@@ -4,13 +4,14 @@ import (
 	"context"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/dibber-project/dibber/pkg/format/formattest"
 	"github.com/dibber-project/dibber/pkg/format/qcow2"
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -19,9 +20,9 @@ import (
 func benchImage(b *testing.B) sparse.Image {
 	path := os.Getenv("DIBBER_BENCH_IMAGE")
 	if path == "" {
-		return join(b, 1<<30,
-			sparse.Part{Offset: 1 << 20, Image: sparse.Bytes(content(32<<20, 1))},
-			sparse.Part{Offset: 512 << 20, Image: sparse.Bytes(content(32<<20, 2))})
+		return formattest.Join(1<<30,
+			sparse.Part{Offset: 1 << 20, Image: sparse.Bytes(formattest.Words(32<<20, 1))},
+			sparse.Part{Offset: 512 << 20, Image: sparse.Bytes(formattest.Words(32<<20, 2))})
 	}
 	f, err := sparse.Open(path)
 	if err != nil {
@@ -73,25 +74,10 @@ func BenchmarkWrite(b *testing.B) {
 
 // BenchmarkQemuImg does the same by qemu-img, to compare.
 func BenchmarkQemuImg(b *testing.B) {
-	tool, err := exec.LookPath("qemu-img")
-	if err != nil {
-		b.Skip("qemu-img (package qemu-utils) is not installed")
-	}
 	img := benchImage(b)
 	from := os.Getenv("DIBBER_BENCH_IMAGE")
 	if from == "" {
-		from = filepath.Join(b.TempDir(), "disk.raw")
-		f, err := os.Create(from)
-		if err != nil {
-			b.Fatal(err)
-		}
-		defer f.Close()
-		if err := f.Truncate(img.Size()); err != nil {
-			b.Fatal(err)
-		}
-		if err := sparse.Copy(f, img, sparse.CopyOptions{}); err != nil {
-			b.Fatal(err)
-		}
+		from = judge.Save(b, img)
 	}
 	for name, args := range map[string][]string{
 		"none": nil, "zlib": {"-c"}, "zstd": {"-c", "-o", "compression_type=zstd"},
@@ -102,9 +88,7 @@ func BenchmarkQemuImg(b *testing.B) {
 			before := cpu(b, syscall.RUSAGE_CHILDREN)
 			for b.Loop() {
 				command := append([]string{"convert", "-f", "raw", "-O", "qcow2"}, append(args, from, path)...)
-				if out, err := exec.Command(tool, command...).CombinedOutput(); err != nil {
-					b.Fatalf("%v\n%s", err, out)
-				}
+				judge.Must(b, "qemu-img", command...)
 			}
 			report(b, path, cpu(b, syscall.RUSAGE_CHILDREN)-before)
 		})
@@ -139,13 +123,13 @@ func TestTheDiskOfTheBenchmarkIsWrittenSoundly(t *testing.T) {
 	for _, c := range []qcow2.Compression{qcow2.Zlib, qcow2.Zstd} {
 		one := write(t, img, qcow2.Options{Compression: c, Workers: 1})
 		many := write(t, img, qcow2.Options{Compression: c, Workers: 5})
-		if out, err := exec.Command("cmp", one, many).CombinedOutput(); err != nil {
+		if out, err := judge.Run(t, "cmp", one, many); err != nil {
 			t.Errorf("%v: one worker and five gave two files: %v\n%s", c, err, out)
 		}
-		if out, err := qemuImg(t, "check", one); err != nil {
+		if out, err := judge.Run(t, "qemu-img", "check", one); err != nil {
 			t.Errorf("%v: qemu-img check: %v\n%s", c, err, out)
 		}
-		if out, err := qemuImg(t, "compare", "-f", "raw", "-F", "qcow2", from, one); err != nil {
+		if out, err := judge.Run(t, "qemu-img", "compare", "-f", "raw", "-F", "qcow2", from, one); err != nil {
 			t.Errorf("%v: qemu-img compare: %v\n%s", c, err, out)
 		}
 	}

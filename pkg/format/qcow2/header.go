@@ -7,7 +7,6 @@ import (
 	"math/bits"
 	"strings"
 
-	"github.com/dibber-project/dibber/pkg/format/block"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -64,7 +63,7 @@ func readHeader(file sparse.Image) (*header, error) {
 	if len(b) < headerLengthV2 {
 		return nil, ErrNone
 	}
-	if err := block.ReadFull(file, b[:headerLengthV2], 0); err != nil {
+	if err := sparse.ReadFull(file, b[:headerLengthV2], 0); err != nil {
 		return nil, err
 	}
 	be := binary.BigEndian
@@ -81,7 +80,7 @@ func readHeader(file sparse.Image) (*header, error) {
 	}
 	h.clusterBits = int(clusterBits)
 	b = b[:min(int64(len(b)), h.clusterSize())]
-	if err := block.ReadFull(file, b, 0); err != nil {
+	if err := sparse.ReadFull(file, b, 0); err != nil {
 		return nil, err
 	}
 	if err := h.decode(b, file.Size()); err != nil {

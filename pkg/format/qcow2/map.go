@@ -51,7 +51,7 @@ type clusterMap struct {
 func newClusterMap(file sparse.Image, h *header, dataSize int64) (*clusterMap, error) {
 	m := &clusterMap{h: h, file: file, dataSize: dataSize, pieces: block.NewCache(cachedPieces)}
 	b := make([]byte, 8*ceilDiv(h.size, h.tableSpan()))
-	if err := block.ReadFull(file, b, h.l1Offset); err != nil {
+	if err := sparse.ReadFull(file, b, h.l1Offset); err != nil {
 		return nil, fmt.Errorf("reading the L1 table: %w", err)
 	}
 	m.l1 = make([]uint64, len(b)/8)
@@ -107,7 +107,7 @@ func (m *clusterMap) find(off, most int64) (run, error) {
 func (m *clusterMap) piece(at int64) ([]byte, error) {
 	return m.pieces.Get(uint64(at), func() ([]byte, error) {
 		b := make([]byte, min(pieceSize, m.h.clusterSize()))
-		if err := block.ReadFull(m.file, b, at); err != nil {
+		if err := sparse.ReadFull(m.file, b, at); err != nil {
 			return nil, fmt.Errorf("reading an L2 table: %w", err)
 		}
 		return b, nil

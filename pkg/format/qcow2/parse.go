@@ -5,6 +5,8 @@ import (
 	"math/bits"
 	"strconv"
 	"strings"
+
+	"github.com/dibber-project/dibber/pkg/format/option"
 )
 
 // ParseOptions reads options as qemu-img convert -o takes them for qcow2:
@@ -14,40 +16,13 @@ import (
 // that asks for what this package does not write, is an error that names it.
 func ParseOptions(s string) (Options, error) {
 	var o Options
-	for _, field := range splitOptions(s) {
-		name, value, ok := strings.Cut(field, "=")
-		if !ok {
-			return Options{}, fmt.Errorf("cannot use qcow2 option %q: it has no value, write %s=VALUE", field, field)
-		}
-		if err := o.set(name, value); err != nil {
-			return Options{}, fmt.Errorf("cannot use qcow2 option %q: %w", field, err)
-		}
+	if err := option.Parse("qcow2", s, o.set); err != nil {
+		return Options{}, err
 	}
 	if err := o.withDefaults().check(); err != nil {
 		return Options{}, fmt.Errorf("cannot use qcow2 options %q: %w", s, err)
 	}
 	return o, nil
-}
-
-// splitOptions cuts at single commas; a double one stands for itself.
-func splitOptions(s string) []string {
-	var fields []string
-	var field strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == ',' {
-			if i+1 == len(s) || s[i+1] != ',' {
-				fields = append(fields, field.String())
-				field.Reset()
-				continue
-			}
-			i++
-		}
-		field.WriteByte(s[i])
-	}
-	if field.Len() > 0 {
-		fields = append(fields, field.String())
-	}
-	return fields
 }
 
 func (o *Options) set(name, value string) error {
@@ -57,7 +32,7 @@ func (o *Options) set(name, value string) error {
 	case "cluster_size":
 		return o.setClusterSize(value)
 	case "lazy_refcounts":
-		on, err := parseSwitch(value)
+		on, err := option.Switch(value)
 		o.LazyRefcounts = on
 		return err
 	case "refcount_bits":
@@ -88,9 +63,9 @@ func (o *Options) setVersion(value string) error {
 }
 
 func (o *Options) setClusterSize(value string) error {
-	n, err := parseSize(value)
-	if err != nil {
-		return err
+	n, ok := option.Size(value)
+	if !ok {
+		return fmt.Errorf("want a number of bytes as 65536 or 64k")
 	}
 	if n < 1<<9 || n > 1<<21 || n&(n-1) != 0 {
 		return fmt.Errorf("want a power of two from 512 to 2M")
@@ -129,7 +104,7 @@ func (o *Options) setCompression(value string) error {
 func refuse(name, value string) error {
 	switch name {
 	case "extended_l2", "encryption", "data_file_raw", "nocow":
-		on, err := parseSwitch(value)
+		on, err := option.Switch(value)
 		if err == nil && on {
 			err = fmt.Errorf("%s is not supported", name)
 		}
@@ -145,29 +120,4 @@ func refuse(name, value string) error {
 		return fmt.Errorf("encryption is not supported")
 	}
 	return fmt.Errorf("qcow2 has no option %q", name)
-}
-
-func parseSwitch(value string) (bool, error) {
-	switch value {
-	case "on", "yes", "true", "y":
-		return true, nil
-	case "off", "no", "false", "n":
-		return false, nil
-	}
-	return false, fmt.Errorf("want on or off")
-}
-
-// parseSize reads a number of bytes with QEMU's suffixes.
-func parseSize(value string) (uint64, error) {
-	digits, shift := value, 0
-	if value != "" {
-		if i := strings.IndexByte("bkmgtpe", value[len(value)-1]|0x20); i >= 0 {
-			digits, shift = value[:len(value)-1], 10*i
-		}
-	}
-	n, err := strconv.ParseUint(digits, 10, 64)
-	if err != nil || bits.Len64(n)+shift > 64 {
-		return 0, fmt.Errorf("want a number of bytes as 65536 or 64k")
-	}
-	return n << shift, nil
 }

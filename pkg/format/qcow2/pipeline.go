@@ -35,22 +35,10 @@ type pipeline struct {
 	progress func(done, total int64)
 }
 
-// spans are the runs of clusters that hold data; offset and length count
-// clusters.
-func (p *pipeline) spans() []sparse.Extent {
-	size := p.g.clusterSize()
-	var spans []sparse.Extent
-	for _, e := range p.img.Extents() {
-		first := e.Offset / size
-		spans = append(spans, sparse.Extent{Offset: first, Length: ceilDiv(e.End(), size) - first})
-	}
-	return sparse.Merge(spans)
-}
-
 // run calls put with every batch, in order, until the image ends, something
 // fails or ctx is done.
 func (p *pipeline) run(ctx context.Context, put func(*batch) error) error {
-	spans := p.spans()
+	spans := block.Runs(p.img.Extents(), p.g.clusterSize())
 	var total, done int64
 	for _, s := range spans {
 		total += s.Length * p.g.clusterSize()
@@ -77,16 +65,9 @@ func (p *pipeline) run(ctx context.Context, put func(*batch) error) error {
 
 // next cuts a batch off the spans.
 func (p *pipeline) next(b *batch, spans *[]sparse.Extent) bool {
-	if len(*spans) == 0 {
-		return false
-	}
-	s := &(*spans)[0]
-	n := min(max(1, batchSize/p.g.clusterSize()), s.Length)
-	b.prepare(s.Offset, int(n), int(p.g.clusterSize()))
-	if s.Offset, s.Length = s.Offset+n, s.Length-n; s.Length == 0 {
-		*spans = (*spans)[1:]
-	}
-	return true
+	run := block.Cut(spans, max(1, batchSize/p.g.clusterSize()))
+	b.prepare(run.Offset, int(run.Length), int(p.g.clusterSize()))
+	return run.Length > 0
 }
 
 func (b *batch) prepare(first int64, n, clusterSize int) {
@@ -102,7 +83,7 @@ func (b *batch) prepare(first int64, n, clusterSize int) {
 // fill reads the batch's clusters and compresses those that become shorter.
 func (p *pipeline) fill(b *batch, compress compressor) error {
 	size := int(p.g.clusterSize())
-	if err := p.read(b.data, b.first*int64(size)); err != nil {
+	if err := sparse.ReadPadded(p.img, b.data, b.first*int64(size)); err != nil {
 		return err
 	}
 	b.packed = b.packed[:0]
@@ -126,14 +107,4 @@ func (p *pipeline) fill(b *batch, compress compressor) error {
 		}
 	}
 	return nil
-}
-
-// read fills buf from the image; past its end come zeros.
-func (p *pipeline) read(buf []byte, off int64) error {
-	inside := buf
-	if rest := p.img.Size() - off; rest < int64(len(buf)) {
-		inside = buf[:rest]
-		clear(buf[rest:])
-	}
-	return block.ReadFull(p.img, inside, off)
 }

@@ -3,7 +3,6 @@ package qcow2
 import (
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 
 	"github.com/dibber-project/dibber/pkg/format/block"
@@ -152,52 +151,30 @@ func (img *Image) Extents() []sparse.Extent { return img.extents }
 
 // ReadAt reads from the disk.
 func (img *Image) ReadAt(p []byte, off int64) (int, error) {
-	if off < 0 {
-		return 0, errors.New("qcow2: negative offset")
-	}
-	if off >= img.h.size {
-		return 0, io.EOF
-	}
-	in := p[:min(int64(len(p)), img.h.size-off)]
-	for done := 0; done < len(in); {
-		at := off + int64(done)
-		r, err := img.tables.find(at, int64(len(in)-done))
+	return sparse.ReadPieces(p, off, img.h.size, func(p []byte, off int64) (int, error) {
+		r, err := img.tables.find(off, int64(len(p)))
 		if err == nil {
-			err = img.read(in[done:done+int(r.length)], at, r)
+			err = img.read(p[:r.length], off, r)
 		}
 		if err != nil {
-			return done, fmt.Errorf("reading qcow2: %w", err)
+			return 0, fmt.Errorf("reading qcow2: %w", err)
 		}
-		done += int(r.length)
-	}
-	if len(in) < len(p) {
-		return len(in), io.EOF
-	}
-	return len(in), nil
+		return int(r.length), nil
+	})
 }
 
 // read fills p, the whole of run r at off.
 func (img *Image) read(p []byte, off int64, r run) error {
 	switch {
 	case r.source == plain:
-		return readPadded(img.data, p, r.host)
+		return sparse.ReadPadded(img.data, p, r.host)
 	case r.source == compressed:
 		return img.readCompressed(p, off, r.entry)
 	case r.source == unallocated && img.backing != nil:
-		return readPadded(img.backing, p, off)
+		return sparse.ReadPadded(img.backing, p, off)
 	}
 	clear(p)
 	return nil
-}
-
-// readPadded reads from img, behind whose end zeros are taken to follow.
-func readPadded(img sparse.Image, p []byte, off int64) error {
-	inside := p[:max(0, min(int64(len(p)), img.Size()-off))]
-	clear(p[len(inside):])
-	if len(inside) == 0 {
-		return nil
-	}
-	return block.ReadFull(img, inside, off)
 }
 
 // readCompressed fills p from a compressed cluster. One that is wanted as a
@@ -230,7 +207,7 @@ func (img *Image) fill(cluster []byte, entry uint64) error {
 	}
 	defer img.buffers.Put(buf)
 	packed := (*buf)[:length]
-	if err := block.ReadFull(img.file, packed, offset); err != nil {
+	if err := sparse.ReadFull(img.file, packed, offset); err != nil {
 		return err
 	}
 	if err := img.unpack.decompress(cluster, packed); err != nil {

@@ -3,7 +3,8 @@ package qcow2
 import (
 	"encoding/binary"
 	"fmt"
-	"io"
+
+	"github.com/dibber-project/dibber/pkg/format/block"
 )
 
 // writer places clusters in the file, in the order in which they come, and
@@ -13,7 +14,7 @@ import (
 // table after the data that it maps, and at the end the refcounts.
 type writer struct {
 	dst         Destination
-	out         *buffered
+	out         *block.Buffer
 	g           *geometry
 	preallocate bool
 
@@ -37,7 +38,7 @@ type tail struct {
 func newWriter(dst Destination, g *geometry, preallocate bool) *writer {
 	w := &writer{
 		dst:         dst,
-		out:         &buffered{dst: dst},
+		out:         block.NewBuffer(dst),
 		g:           g,
 		preallocate: preallocate,
 		l1:          make([]uint64, g.l1Entries),
@@ -218,47 +219,12 @@ func (w *writer) writeRefcounts() (table, clusters int64) {
 
 func (w *writer) write(offset int64, p []byte) {
 	if w.err == nil && len(p) > 0 {
-		w.err = w.out.writeAt(p, offset)
+		w.err = w.out.Put(p, offset)
 	}
 }
 
 func (w *writer) flush() {
 	if w.err == nil {
-		w.err = w.out.flush()
+		w.err = w.out.Flush()
 	}
-}
-
-// buffered gathers writes that follow each other.
-type buffered struct {
-	dst     io.WriterAt
-	offset  int64
-	pending []byte
-}
-
-const bufferSize = 1 << 20
-
-func (b *buffered) writeAt(p []byte, offset int64) error {
-	if offset != b.offset+int64(len(b.pending)) || len(b.pending)+len(p) > bufferSize {
-		if err := b.flush(); err != nil {
-			return err
-		}
-		b.offset = offset
-	}
-	if len(p) >= bufferSize {
-		_, err := b.dst.WriteAt(p, offset)
-		b.offset = offset + int64(len(p))
-		return err
-	}
-	b.pending = append(b.pending, p...)
-	return nil
-}
-
-func (b *buffered) flush() error {
-	if len(b.pending) == 0 {
-		return nil
-	}
-	_, err := b.dst.WriteAt(b.pending, b.offset)
-	b.offset += int64(len(b.pending))
-	b.pending = b.pending[:0]
-	return err
 }

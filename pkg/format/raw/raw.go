@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/dibber-project/dibber/pkg/format/block"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -28,16 +29,7 @@ func Write(ctx context.Context, dst Destination, img sparse.Image, o Options) er
 	if err := dst.Truncate(img.Size()); err != nil {
 		return fmt.Errorf("writing raw: %w", err)
 	}
-	c := sparse.CopyOptions{Workers: o.Workers}
-	if o.Progress != nil {
-		var done int64
-		total := sparse.DataSize(img)
-		c.Progress = func(n int64) {
-			done += n
-			o.Progress(done, total)
-		}
-	}
-	if err := sparse.Copy(dst, sparse.WithContext(ctx, img), c); err != nil {
+	if err := block.Copy(dst, sparse.WithContext(ctx, img), o.Workers, o.Progress); err != nil {
 		return fmt.Errorf("writing raw: %w", err)
 	}
 	return nil

@@ -5,11 +5,11 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"github.com/dibber-project/dibber/pkg/format/raw"
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/sparse"
 	"github.com/dibber-project/dibber/pkg/sparse/sparsetest"
 )
@@ -60,10 +60,6 @@ func TestTheFileHoldsTheBytesOfTheDisk(t *testing.T) {
 }
 
 func TestCmpAgreesAndFindsADifference(t *testing.T) {
-	cmp, err := exec.LookPath("cmp")
-	if err != nil {
-		t.Skip("cmp (package diffutils) is not installed")
-	}
 	img, want := disk(t)
 	f := create(t)
 	if err := raw.Write(context.Background(), f, img, raw.Options{}); err != nil {
@@ -73,13 +69,13 @@ func TestCmpAgreesAndFindsADifference(t *testing.T) {
 	if err := os.WriteFile(flat, want, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command(cmp, flat, f.Name()).CombinedOutput(); err != nil {
+	if out, err := judge.Run(t, "cmp", flat, f.Name()); err != nil {
 		t.Errorf("cmp: %v\n%s", err, out)
 	}
 	if _, err := f.WriteAt([]byte{1}, 4<<20); err != nil {
 		t.Fatal(err)
 	}
-	if err := exec.Command(cmp, flat, f.Name()).Run(); err == nil {
+	if _, err := judge.Run(t, "cmp", flat, f.Name()); err == nil {
 		t.Error("cmp found no difference in a changed file")
 	}
 }

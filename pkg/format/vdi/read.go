@@ -4,9 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 
-	"github.com/dibber-project/dibber/pkg/format/block"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -34,7 +32,7 @@ func Open(file sparse.Image) (*Image, error) {
 		return nil, ErrNone
 	}
 	b := make([]byte, headerSize)
-	if err := block.ReadFull(file, b, 0); err != nil {
+	if err := sparse.ReadFull(file, b, 0); err != nil {
 		return nil, fmt.Errorf("cannot read vdi: %w", err)
 	}
 	h, err := decode(b)
@@ -66,7 +64,7 @@ func (img *Image) findExtents() ([]sparse.Extent, error) {
 	var found []sparse.Extent
 	for first := int64(0); first < used; first += entriesAtOnce {
 		b := buf[:4*min(used-first, entriesAtOnce)]
-		if err := block.ReadFull(img.file, b, h.mapOffset+4*first); err != nil {
+		if err := sparse.ReadFull(img.file, b, h.mapOffset+4*first); err != nil {
 			return nil, fmt.Errorf("reading the block map: %w", err)
 		}
 		for i := range int64(len(b) / 4) {
@@ -122,32 +120,20 @@ func (img *Image) Extents() []sparse.Extent { return img.extents }
 
 // ReadAt reads from the disk.
 func (img *Image) ReadAt(p []byte, off int64) (int, error) {
-	if off < 0 {
-		return 0, errors.New("vdi: negative offset")
-	}
-	if off >= img.h.size {
-		return 0, io.EOF
-	}
-	in := p[:min(int64(len(p)), img.h.size-off)]
-	for done := 0; done < len(in); {
-		at := off + int64(done)
-		n := int(min(int64(len(in)-done), img.h.blockSize-at%img.h.blockSize))
-		if err := img.readBlock(in[done:done+n], at); err != nil {
-			return done, fmt.Errorf("reading vdi: %w", err)
+	return sparse.ReadPieces(p, off, img.h.size, func(p []byte, off int64) (int, error) {
+		p = p[:min(int64(len(p)), img.h.blockSize-off%img.h.blockSize)]
+		if err := img.readBlock(p, off); err != nil {
+			return 0, fmt.Errorf("reading vdi: %w", err)
 		}
-		done += n
-	}
-	if len(in) < len(p) {
-		return len(in), io.EOF
-	}
-	return len(in), nil
+		return len(p), nil
+	})
 }
 
 // readBlock fills p, which lies within one block. The block's place is read
 // from the file again, which costs nothing beside a read of a block.
 func (img *Image) readBlock(p []byte, off int64) error {
 	var b [4]byte
-	if err := block.ReadFull(img.file, b[:], img.h.mapOffset+off/img.h.blockSize*4); err != nil {
+	if err := sparse.ReadFull(img.file, b[:], img.h.mapOffset+off/img.h.blockSize*4); err != nil {
 		return fmt.Errorf("reading the block map: %w", err)
 	}
 	entry := binary.LittleEndian.Uint32(b[:])
@@ -159,11 +145,5 @@ func (img *Image) readBlock(p []byte, off int64) error {
 	if err != nil {
 		return err
 	}
-	at += off % img.h.blockSize
-	inside := p[:max(0, min(int64(len(p)), img.file.Size()-at))]
-	clear(p[len(inside):]) // the last block need not be whole
-	if len(inside) == 0 {
-		return nil
-	}
-	return block.ReadFull(img.file, inside, at)
+	return sparse.ReadPadded(img.file, p, at+off%img.h.blockSize) // the last block need not be whole
 }

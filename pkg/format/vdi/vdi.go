@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/dibber-project/dibber/pkg/format/block"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -52,16 +53,8 @@ func Write(ctx context.Context, dst Destination, img sparse.Image, o Options) er
 	if err := dst.Truncate(l.end()); err != nil {
 		return fmt.Errorf("writing vdi: %w", err)
 	}
-	c := sparse.CopyOptions{Workers: o.Workers}
-	if o.Progress != nil {
-		var done int64
-		total := sparse.DataSize(img)
-		c.Progress = func(n int64) {
-			done += n
-			o.Progress(done, total)
-		}
-	}
-	if err := sparse.Copy(&placer{dst, l}, sparse.WithContext(ctx, img), c); err != nil {
+	disk := &block.Scattered{File: dst, Size: blockSize, Place: l.place}
+	if err := block.Copy(disk, sparse.WithContext(ctx, img), o.Workers, o.Progress); err != nil {
 		return fmt.Errorf("writing vdi: %w", err)
 	}
 	if err := l.writeTables(dst, o); err != nil {
@@ -85,18 +78,19 @@ func plan(img sparse.Image) *layout {
 	for i := range l.blocks {
 		l.blocks[i] = unallocated
 	}
-	for _, e := range img.Extents() {
-		for i := e.Offset / blockSize; i*blockSize < e.End(); i++ {
-			if l.blocks[i] == unallocated {
-				l.blocks[i] = l.allocated
-				l.allocated++
-			}
+	for _, run := range block.Runs(img.Extents(), blockSize) {
+		for i := run.Offset; i < run.End(); i++ {
+			l.blocks[i] = l.allocated
+			l.allocated++
 		}
 	}
 	// Blocks begin on a MiB, so that the guest's writes stay aligned.
 	l.data = (mapOffset + int64(4*len(l.blocks)) + blockSize - 1) / blockSize * blockSize
 	return l
 }
+
+// place is where a block of the disk begins in the file.
+func (l *layout) place(block int64) int64 { return l.data + int64(l.blocks[block])*blockSize }
 
 func (l *layout) end() int64 { return l.data + int64(l.allocated)*blockSize }
 
@@ -122,26 +116,6 @@ func (l *layout) writeTables(dst io.WriterAt, o Options) error {
 	}
 	_, err := dst.WriteAt(h.encode(), 0)
 	return err
-}
-
-// placer puts what is written to the disk where it belongs in the file.
-type placer struct {
-	dst io.WriterAt
-	*layout
-}
-
-func (p *placer) WriteAt(b []byte, off int64) (int, error) {
-	done := 0
-	for done < len(b) {
-		at := off + int64(done)
-		n := int(min(int64(len(b)-done), blockSize-at%blockSize))
-		host := p.data + int64(p.blocks[at/blockSize])*blockSize + at%blockSize
-		if _, err := p.dst.WriteAt(b[done:done+n], host); err != nil {
-			return done, err
-		}
-		done += n
-	}
-	return done, nil
 }
 
 // ErrNone is the error of [Open] for a file that is not VDI.

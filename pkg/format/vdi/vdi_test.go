@@ -8,12 +8,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/dibber-project/dibber/pkg/format/formattest"
 	"github.com/dibber-project/dibber/pkg/format/vdi"
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/sparse"
 	"github.com/dibber-project/dibber/pkg/sparse/sparsetest"
 )
@@ -41,39 +42,16 @@ func disk(t testing.TB, size int) (sparse.Image, []byte) {
 
 func write(t testing.TB, img sparse.Image, o vdi.Options) string {
 	t.Helper()
-	f, err := os.Create(filepath.Join(t.TempDir(), "disk.vdi"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := vdi.Write(context.Background(), f, img, o); err != nil {
-		t.Fatal(err)
-	}
-	return f.Name()
+	return formattest.File(t, "disk.vdi", func(dst formattest.Destination) error { return vdi.Write(context.Background(), dst, img, o) })
 }
 
 func open(t testing.TB, path string) *vdi.Image {
 	t.Helper()
-	f, err := sparse.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	img, err := vdi.Open(f)
+	img, err := vdi.Open(judge.Load(t, path))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return img
-}
-
-func qemuImg(t testing.TB, args ...string) (string, error) {
-	t.Helper()
-	tool, err := exec.LookPath("qemu-img")
-	if err != nil {
-		t.Skip("qemu-img (package qemu-utils) is not installed")
-	}
-	out, err := exec.Command(tool, args...).CombinedOutput()
-	return string(out), err
 }
 
 // flat writes b to a file.
@@ -90,10 +68,10 @@ func TestQemuReadsWhatIsWritten(t *testing.T) {
 	for _, size := range []int{12 << 20, 9<<20 + 512} {
 		img, want := disk(t, size)
 		path := write(t, img, vdi.Options{ID: [16]byte{1}, SnapshotID: [16]byte{2}})
-		if out, err := qemuImg(t, "check", "-f", "vdi", path); err != nil {
+		if out, err := judge.Run(t, "qemu-img", "check", "-f", "vdi", path); err != nil {
 			t.Errorf("qemu-img check: %v\n%s", err, out)
 		}
-		if out, err := qemuImg(t, "compare", "-f", "vdi", "-F", "raw", path, flat(t, want)); err != nil {
+		if out, err := judge.Run(t, "qemu-img", "compare", "-f", "vdi", "-F", "raw", path, flat(t, want)); err != nil {
 			t.Errorf("qemu-img compare: %v\n%s", err, out)
 		}
 		back := open(t, path)
@@ -112,11 +90,11 @@ func TestTheJudgesFindFaults(t *testing.T) {
 	}
 	twice := bytes.Clone(b)
 	copy(twice[512+4*2:], twice[512:516]) // two blocks in one place
-	if out, err := qemuImg(t, "check", "-f", "vdi", flat(t, twice)); err == nil {
+	if out, err := judge.Run(t, "qemu-img", "check", "-f", "vdi", flat(t, twice)); err == nil {
 		t.Errorf("qemu-img check accepted it:\n%s", out)
 	}
 	b[1<<20+7] ^= 1
-	if out, err := qemuImg(t, "compare", "-f", "vdi", "-F", "raw", flat(t, b), flat(t, want)); err == nil {
+	if out, err := judge.Run(t, "qemu-img", "compare", "-f", "vdi", "-F", "raw", flat(t, b), flat(t, want)); err == nil {
 		t.Errorf("qemu-img compare accepted it:\n%s", out)
 	}
 }
@@ -126,7 +104,7 @@ func TestWhatQemuImgWroteIsRead(t *testing.T) {
 	from := flat(t, want)
 	for _, options := range []string{"static=off", "static=on"} {
 		path := filepath.Join(t.TempDir(), "disk.vdi")
-		if out, err := qemuImg(t, "convert", "-f", "raw", "-O", "vdi", "-o", options, from, path); err != nil {
+		if out, err := judge.Run(t, "qemu-img", "convert", "-f", "raw", "-O", "vdi", "-o", options, from, path); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
 		img := open(t, path)
@@ -139,7 +117,7 @@ func TestWhatQemuImgWroteIsRead(t *testing.T) {
 
 func TestQemuImgSeesOddSizesRoundedUpToSectors(t *testing.T) {
 	path := write(t, sparse.Zero(1000), vdi.Options{})
-	out, err := qemuImg(t, "info", "--output=json", path)
+	out, err := judge.Run(t, "qemu-img", "info", "--output=json", path)
 	var i struct {
 		Format string `json:"format"`
 		Size   int64  `json:"virtual-size"`
@@ -151,22 +129,27 @@ func TestQemuImgSeesOddSizesRoundedUpToSectors(t *testing.T) {
 	sparsetest.Test(t, open(t, write(t, sparse.Zero(0), vdi.Options{})), nil)
 }
 
-func TestTheFileIsTheSameWhateverTheNumberOfWorkers(t *testing.T) {
+func TestAFileKeepsWhatAFormatPromises(t *testing.T) {
+	formattest.Test(t, formattest.Format{
+		Write: func(ctx context.Context, dst formattest.Destination, img sparse.Image, workers int, progress func(done, total int64)) error {
+			return vdi.Write(ctx, dst, img, vdi.Options{Workers: workers, Progress: progress})
+		},
+		Open: func(file sparse.Image) (sparse.Image, error) { return vdi.Open(file) },
+		None: vdi.ErrNone,
+	})
+}
+
+func TestTheIDMakesTheFileAnother(t *testing.T) {
 	img, _ := disk(t, 12<<20)
-	id := vdi.Options{ID: [16]byte{1, 2, 3}}
-	want, err := os.ReadFile(write(t, img, id))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, workers := range []int{1, 2, 7} {
-		id.Workers = workers
-		got, err := os.ReadFile(write(t, img, id))
-		if err != nil || !bytes.Equal(got, want) {
-			t.Errorf("%d workers gave another file, %v", workers, err)
+	var files [][]byte
+	for _, id := range [][16]byte{{1, 2, 3}, {1, 2, 3, 1}} {
+		b, err := os.ReadFile(write(t, img, vdi.Options{ID: id}))
+		if err != nil {
+			t.Fatal(err)
 		}
+		files = append(files, b)
 	}
-	id.ID[3]++
-	if got, _ := os.ReadFile(write(t, img, id)); bytes.Equal(got, want) {
+	if bytes.Equal(files[0], files[1]) {
 		t.Error("another ID gave the same file")
 	}
 }
@@ -180,47 +163,6 @@ func TestALargeEmptyDiskIsSmall(t *testing.T) {
 	err := vdi.Write(context.Background(), nil, sparse.Zero(1<<51), vdi.Options{})
 	if err == nil || !strings.Contains(err.Error(), "too large") {
 		t.Errorf("the error is %v", err)
-	}
-}
-
-// failing is a destination whose writes fail behind a number of bytes.
-type failing struct {
-	after  int64
-	header bool
-}
-
-var errFull = errors.New("no space left on device")
-
-func (f *failing) WriteAt(p []byte, off int64) (int, error) {
-	if off+int64(len(p)) > f.after {
-		return 0, errFull
-	}
-	f.header = f.header || off == 0
-	return len(p), nil
-}
-
-func (f *failing) Truncate(int64) error { return nil }
-
-func TestAFailedOrCancelledWriteLeavesNoHeader(t *testing.T) {
-	img, _ := disk(t, 12<<20)
-	f := &failing{after: 3 << 20}
-	if err := vdi.Write(context.Background(), f, img, vdi.Options{}); !errors.Is(err, errFull) || f.header {
-		t.Errorf("the error is %v, the header is there: %v", err, f.header)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	f = &failing{after: 1 << 40}
-	if err := vdi.Write(ctx, f, img, vdi.Options{}); !errors.Is(err, context.Canceled) || f.header {
-		t.Errorf("the error is %v, the header is there: %v", err, f.header)
-	}
-}
-
-func TestProgressEndsAtItsTotal(t *testing.T) {
-	img, _ := disk(t, 12<<20)
-	var last, total int64
-	write(t, img, vdi.Options{Progress: func(done, n int64) { last, total = done, n }})
-	if last != total || total != sparse.DataSize(img) {
-		t.Errorf("progress ended at %d of %d", last, total)
 	}
 }
 

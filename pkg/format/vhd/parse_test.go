@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dibber-project/dibber/pkg/format/formattest"
 	"github.com/dibber-project/dibber/pkg/format/vhd"
 )
 
@@ -23,7 +24,7 @@ func TestOptionsAreReadAsQemuImgTakesThem(t *testing.T) {
 		} else if got.Fixed != want.Fixed || got.CHS != want.CHS {
 			t.Errorf("%q gave %+v, want %+v", s, got, want)
 		}
-		path := write(t, disk(t, 12<<20), got)
+		path := write(t, formattest.Disk(12<<20), got)
 		if i := open(t, path).Info; (i.Type == "fixed") != want.Fixed || (i.Size != 12<<20) != want.CHS {
 			t.Errorf("%q gave %+v", s, i)
 		}

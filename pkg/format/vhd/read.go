@@ -4,13 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"math/bits"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/dibber-project/dibber/pkg/format/block"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -74,7 +72,7 @@ func findFooter(file sparse.Image) (*footer, error) {
 		if off < 0 {
 			return nil, ErrNone
 		}
-		if err := block.ReadFull(file, b, off); err != nil {
+		if err := sparse.ReadFull(file, b, off); err != nil {
 			return nil, fmt.Errorf("reading the footer: %w", err)
 		}
 		if f, ok := decodeFooter(b); ok && (off == last || f.diskType != typeFixed) {
@@ -155,7 +153,7 @@ func (v *Image) readHeader(offset uint64) (*header, error) {
 		return nil, errors.New("the header of the dynamic disk lies past the end of the file")
 	}
 	b := make([]byte, headerSize)
-	if err := block.ReadFull(v.file, b, int64(offset)); err != nil {
+	if err := sparse.ReadFull(v.file, b, int64(offset)); err != nil {
 		return nil, fmt.Errorf("reading the header of the dynamic disk: %w", err)
 	}
 	return decodeHeader(b)
@@ -166,7 +164,7 @@ func (v *Image) readTable(offset uint64, entries int64) error {
 		return errors.New("the table of blocks lies past the end of the file")
 	}
 	b := make([]byte, 4*entries)
-	if err := block.ReadFull(v.file, b, int64(offset)); err != nil {
+	if err := sparse.ReadFull(v.file, b, int64(offset)); err != nil {
 		return fmt.Errorf("reading the table of blocks: %w", err)
 	}
 	v.table = make([]uint32, entries)
@@ -214,28 +212,19 @@ func (v *Image) Extents() []sparse.Extent { return v.extents }
 
 // ReadAt reads from the disk.
 func (v *Image) ReadAt(p []byte, off int64) (int, error) {
-	if off < 0 {
-		return 0, errors.New("vhd: negative offset")
-	}
-	var end error
-	if rest := max(0, v.Info.Size-off); int64(len(p)) > rest || rest == 0 {
-		p, end = p[:min(rest, int64(len(p)))], io.EOF
-	}
-	done := 0
-	for done < len(p) {
-		n, err := v.readBlock(p[done:], off+int64(done))
+	return sparse.ReadPieces(p, off, v.Info.Size, func(p []byte, off int64) (int, error) {
+		n, err := v.readBlock(p, off)
 		if err != nil {
-			return done, fmt.Errorf("reading vhd at byte %d: %w", off+int64(done), err)
+			return 0, fmt.Errorf("reading vhd at byte %d: %w", off, err)
 		}
-		done += n
-	}
-	return done, end
+		return n, nil
+	})
 }
 
 // readBlock reads at most as far as the block goes.
 func (v *Image) readBlock(p []byte, off int64) (int, error) {
 	if v.table == nil {
-		return len(p), block.ReadFull(v.file, p, off)
+		return len(p), sparse.ReadFull(v.file, p, off)
 	}
 	size := v.Info.BlockSize
 	p = p[:min(int64(len(p)), size-off%size)]
@@ -244,5 +233,5 @@ func (v *Image) readBlock(p []byte, off int64) (int, error) {
 		clear(p)
 		return len(p), nil
 	}
-	return len(p), block.ReadFull(v.file, p, int64(sector)*sectorSize+v.lead+off%size)
+	return len(p), sparse.ReadFull(v.file, p, int64(sector)*sectorSize+v.lead+off%size)
 }

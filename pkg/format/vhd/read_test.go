@@ -1,12 +1,14 @@
 package vhd_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"io"
 	"strings"
 	"testing"
 
+	"github.com/dibber-project/dibber/pkg/format/formattest"
 	"github.com/dibber-project/dibber/pkg/format/vhd"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
@@ -31,6 +33,7 @@ func edit(b []byte, change func(footer, header []byte)) {
 }
 
 func TestDamagedAndForeignFilesAreRefusedByName(t *testing.T) {
+	good := written(t, formattest.Disk(12<<20), vhd.Options{})
 	be := binary.BigEndian
 	for _, c := range []struct {
 		name, want string
@@ -105,7 +108,7 @@ func TestDamagedAndForeignFilesAreRefusedByName(t *testing.T) {
 		}},
 		{"cut off", "cut off", func(b []byte) []byte { return b[:6<<20] }},
 	} {
-		b := c.spoil(written(t, disk(t, 12<<20), vhd.Options{}))
+		b := c.spoil(bytes.Clone(good))
 		_, err := vhd.Open(sparse.Bytes(b), vhd.OpenOptions{})
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: the error is %v, want one with %q", c.name, err, c.want)
@@ -117,7 +120,7 @@ func TestDamagedAndForeignFilesAreRefusedByName(t *testing.T) {
 }
 
 func TestAFixedFileThatIsCutOffIsRefused(t *testing.T) {
-	b := written(t, disk(t, 12<<20), vhd.Options{Fixed: true})
+	b := written(t, formattest.Disk(12<<20), vhd.Options{Fixed: true})
 	b = append(b[:6<<20:6<<20], b[len(b)-512:]...)
 	if _, err := vhd.Open(sparse.Bytes(b), vhd.OpenOptions{}); err == nil || !strings.Contains(err.Error(), "cut off") {
 		t.Errorf("the error is %v", err)
@@ -125,7 +128,7 @@ func TestAFixedFileThatIsCutOffIsRefused(t *testing.T) {
 }
 
 func TestEitherFooterOfADynamicFileIsEnough(t *testing.T) {
-	img := disk(t, 12<<20)
+	img := formattest.Disk(12 << 20)
 	for _, spoil := range []func([]byte){
 		func(b []byte) { b[3] = 0 },
 		func(b []byte) { b[len(b)-509] = 0 },
@@ -136,7 +139,7 @@ func TestEitherFooterOfADynamicFileIsEnough(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		sameAs(t, got, img)
+		formattest.Holds(t, got, img)
 	}
 }
 

@@ -3,8 +3,6 @@ package vhd
 import (
 	"bytes"
 	"encoding/binary"
-	"io"
-	"slices"
 
 	"github.com/dibber-project/dibber/pkg/format/block"
 	"github.com/dibber-project/dibber/pkg/sparse"
@@ -25,7 +23,7 @@ func (w *writer) fixed() error {
 	if err := w.dst.Truncate(w.size + footerSize); err != nil {
 		return err
 	}
-	if err := w.copy(w.dst); err != nil {
+	if err := block.Copy(w.dst, w.img, w.o.Workers, w.o.Progress); err != nil {
 		return err
 	}
 	_, err := w.dst.WriteAt(w.footer.encode(), w.size)
@@ -41,7 +39,8 @@ func (w *writer) dynamic() error {
 	if err := w.dst.Truncate(end + footerSize); err != nil {
 		return err
 	}
-	if err := w.copy(&blocks{w.dst, table}); err != nil {
+	disk := &block.Scattered{File: w.dst, Size: blockSize, Place: table.data}
+	if err := block.Copy(disk, w.img, w.o.Workers, w.o.Progress); err != nil {
 		return err
 	}
 	if err := w.writeBitmaps(table); err != nil {
@@ -59,20 +58,6 @@ func (w *writer) dynamic() error {
 	}
 	_, err = w.dst.WriteAt(w.footer.encode(), 0)
 	return err
-}
-
-// copy writes the data of the disk to dst.
-func (w *writer) copy(dst io.WriterAt) error {
-	c := sparse.CopyOptions{Workers: w.o.Workers}
-	if w.o.Progress != nil {
-		var done int64
-		total := sparse.DataSize(w.img)
-		c.Progress = func(n int64) {
-			done += n
-			w.o.Progress(done, total)
-		}
-	}
-	return sparse.Copy(dst, w.img, c)
 }
 
 // writeBitmaps says of each block in the file that all its sectors are in use.
@@ -119,68 +104,12 @@ func (t table) encode() []byte {
 // file, and returns where the file's data ends.
 func (t table) place(img sparse.Image) (int64, error) {
 	next := t.end()
-	buf := make([]byte, 64<<10)
-	for _, e := range blocksOf(img) {
-		for block := e.Offset; block < e.End(); block++ {
-			from := block * blockSize
-			data, err := holdsData(img, from, min(from+blockSize, img.Size()), buf)
-			if err != nil {
-				return 0, err
-			}
-			if data {
-				t[block] = uint32(next / sectorSize)
-				next += bitmapSize + blockSize
-			}
-		}
-	}
-	return next, nil
+	err := block.WithData(img, blockSize, func(block int64) {
+		t[block] = uint32(next / sectorSize)
+		next += bitmapSize + blockSize
+	})
+	return next, err
 }
 
-// blocksOf are the runs of blocks that may hold data; offset and length count
-// blocks.
-func blocksOf(img sparse.Image) []sparse.Extent {
-	runs := slices.Clone(img.Extents())
-	for i, e := range runs {
-		first := e.Offset / blockSize
-		runs[i] = sparse.Extent{Offset: first, Length: (e.End()+blockSize-1)/blockSize - first}
-	}
-	return sparse.Merge(runs)
-}
-
-// holdsData tells whether img has more than zeros between two offsets. It
-// reads until it finds some.
-func holdsData(img sparse.Image, from, to int64, buf []byte) (bool, error) {
-	for from < to {
-		p := buf[:min(int64(len(buf)), to-from)]
-		if err := block.ReadFull(img, p, from); err != nil {
-			return false, err
-		}
-		if !sparse.IsZero(p) {
-			return true, nil
-		}
-		from += int64(len(p))
-	}
-	return false, nil
-}
-
-// blocks is where the disk's bytes lie in the file.
-type blocks struct {
-	dst   io.WriterAt
-	table table
-}
-
-// WriteAt writes p, which lies inside blocks that have a place.
-func (b *blocks) WriteAt(p []byte, off int64) (int, error) {
-	done := 0
-	for done < len(p) {
-		at := off + int64(done)
-		part := p[done:]
-		part = part[:min(int64(len(part)), blockSize-at%blockSize)]
-		start := int64(b.table[at/blockSize])*sectorSize + bitmapSize
-		n, err := b.dst.WriteAt(part, start+at%blockSize)
-		if done += n; err != nil {
-			return done, err
-		}
-	}
-	return done, nil
-}
+// data is where the data of a block begin that has its place.
+func (t table) data(block int64) int64 { return int64(t[block])*sectorSize + bitmapSize }

@@ -6,14 +6,16 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dibber-project/dibber/pkg/format/formattest"
 	"github.com/dibber-project/dibber/pkg/format/vhdx"
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
 func TestLibvhdiReadsTheFile(t *testing.T) {
 	for _, o := range everyKind {
 		o.ID = [16]byte{0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde, 0xf0, 1, 2, 3, 4, 5, 6, 7, 8}
-		out, err := run(t, "libvhdi-utils", "vhdiinfo", write(t, disk(t, 20<<20), o))
+		out, err := judge.Run(t, "vhdiinfo", write(t, formattest.Disk(20<<20), o))
 		if err != nil || !strings.Contains(out, "Virtual Hard Disk version 2") && !strings.Contains(out, "VHDX") || !strings.Contains(out, "20971520") {
 			t.Errorf("vhdiinfo: %v\n%s", err, out)
 		}
@@ -21,10 +23,10 @@ func TestLibvhdiReadsTheFile(t *testing.T) {
 }
 
 func TestSevenZipReadsTheFile(t *testing.T) {
-	img := disk(t, 70<<20)
+	img := formattest.Disk(70 << 20)
 	for _, o := range everyKind {
 		dir := t.TempDir()
-		if out, err := run(t, "7zip", "7zz", "x", "-tvhdx", "-o"+dir, write(t, img, o)); err != nil {
+		if out, err := judge.Run(t, "7zz", "x", "-tvhdx", "-o"+dir, write(t, img, o)); err != nil {
 			t.Fatalf("7zz: %v\n%s", err, out)
 		}
 		files, err := filepath.Glob(filepath.Join(dir, "*"))
@@ -36,12 +38,12 @@ func TestSevenZipReadsTheFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer got.Close()
-		sameAs(t, got, img)
+		formattest.Holds(t, got, img)
 	}
 }
 
 func TestTheJudgesFindFaults(t *testing.T) {
-	img := disk(t, 12<<20)
+	img := formattest.Disk(12 << 20)
 	path := write(t, img, vhdx.Options{})
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -51,7 +53,7 @@ func TestTheJudgesFindFaults(t *testing.T) {
 	if err := os.WriteFile(path, b, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := qemuImg(t, "compare", "-f", "raw", "-F", "vhdx", raw(t, img), path); err == nil {
+	if out, err := judge.Run(t, "qemu-img", "compare", "-f", "raw", "-F", "vhdx", judge.Save(t, img), path); err == nil {
 		t.Errorf("compare accepted a spoilt file:\n%s", out)
 	}
 	if equal, _, err := sparse.Equal(open(t, path), img); equal || err != nil {
@@ -62,7 +64,7 @@ func TestTheJudgesFindFaults(t *testing.T) {
 	if err := os.WriteFile(path, b, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := qemuImg(t, "check", "-f", "vhdx", path); err == nil {
+	if out, err := judge.Run(t, "qemu-img", "check", "-f", "vhdx", path); err == nil {
 		t.Errorf("check accepted a spoilt file:\n%s", out)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"slices"
 
-	"github.com/dibber-project/dibber/pkg/format/block"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -256,7 +255,7 @@ func (o *overlay) ReadAt(p []byte, off int64) (int, error) {
 		p, end = p[:min(rest, int64(len(p)))], io.EOF
 	}
 	inside := p[:max(0, min(int64(len(p)), o.base.Size()-off))]
-	if err := block.ReadFull(o.base, inside, off); err != nil {
+	if err := sparse.ReadFull(o.base, inside, off); err != nil {
 		return 0, err
 	}
 	clear(p[len(inside):])

@@ -9,7 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dibber-project/dibber/pkg/format/formattest"
 	"github.com/dibber-project/dibber/pkg/format/vhdx"
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -85,7 +87,7 @@ func TestTheLogIsReplayedAsQemuImgDoes(t *testing.T) {
 	for i := range many {
 		many[i] = change{at: 4<<20 + 4096*i, data: page(byte(i + 1))}
 	}
-	base := written(t, disk(t, 12<<20), vhdx.Options{BlockSize: 1 << 20})
+	base := written(t, formattest.Disk(12<<20), vhdx.Options{BlockSize: 1 << 20})
 	size := len(base)
 	// QEMU (7.2) itself fails on entries with more than one sector of descriptors.
 	t.Run("two sectors of descriptors", func(t *testing.T) {
@@ -141,14 +143,14 @@ func TestTheLogIsReplayedAsQemuImgDoes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if equal, _, err := sparse.Equal(got, disk(t, 12<<20)); equal || err != nil || !got.Info.LogReplayed {
+			if equal, _, err := sparse.Equal(got, formattest.Disk(12<<20)); equal || err != nil || !got.Info.LogReplayed {
 				t.Errorf("the log has changed nothing, %v, %+v", err, got.Info)
 			}
 			path := filepath.Join(t.TempDir(), "dirty.vhdx")
 			if err := os.WriteFile(path, b, 0o666); err != nil {
 				t.Fatal(err)
 			}
-			mustQemuImg(t, "check", "-r", "all", "-f", "vhdx", path) // replays it into the file
+			judge.Must(t, "qemu-img", "check", "-r", "all", "-f", "vhdx", path) // replays it into the file
 			theirs := open(t, path)
 			if theirs.Info.LogReplayed {
 				t.Error("qemu-img left the log as it was")
@@ -156,8 +158,8 @@ func TestTheLogIsReplayedAsQemuImgDoes(t *testing.T) {
 			if equal, at, err := sparse.Equal(got, theirs); err != nil || !equal {
 				t.Errorf("qemu-img replays something else: at %d, %v", at, err)
 			}
-			plain := raw(t, got)
-			if out, err := qemuImg(t, "compare", "-f", "raw", "-F", "vhdx", plain, path); err != nil {
+			plain := judge.Save(t, got)
+			if out, err := judge.Run(t, "qemu-img", "compare", "-f", "raw", "-F", "vhdx", plain, path); err != nil {
 				t.Errorf("qemu-img compare: %v\n%s", err, out)
 			}
 		})
@@ -166,18 +168,18 @@ func TestTheLogIsReplayedAsQemuImgDoes(t *testing.T) {
 
 func TestAFileThatQemuDidNotCloseIsRead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "theirs.vhdx")
-	mustQemuImg(t, "create", "-f", "vhdx", path, "30M")
-	if out, err := run(t, "qemu-utils", "qemu-io", "-f", "vhdx", "-c", "write -P 7 1M 3M", "-c", "write -P 9 20M 64k", "-c", "abort", path); err == nil {
+	judge.Must(t, "qemu-img", "create", "-f", "vhdx", path, "30M")
+	if out, err := judge.Run(t, "qemu-io", "-f", "vhdx", "-c", "write -P 7 1M 3M", "-c", "write -P 9 20M 64k", "-c", "abort", path); err == nil {
 		t.Fatalf("qemu-io came to its end:\n%s", out)
 	}
-	sameAs(t, open(t, path), join(t, 30<<20,
+	formattest.Holds(t, open(t, path), formattest.Join(30<<20,
 		sparse.Part{Offset: 1 << 20, Image: sparse.Bytes(bytes.Repeat([]byte{7}, 3<<20))},
 		sparse.Part{Offset: 20 << 20, Image: sparse.Bytes(bytes.Repeat([]byte{9}, 64<<10))}))
 }
 
 func TestADamagedLogIsRefusedByName(t *testing.T) {
 	le := binary.LittleEndian
-	base := written(t, disk(t, 12<<20), vhdx.Options{BlockSize: 1 << 20})
+	base := written(t, formattest.Disk(12<<20), vhdx.Options{BlockSize: 1 << 20})
 	page := bytes.Repeat([]byte{1}, 4096)
 	entry := func(spoil func(e []byte)) func(b []byte) {
 		return func(b []byte) {

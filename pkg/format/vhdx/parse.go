@@ -3,9 +3,9 @@ package vhdx
 import (
 	"errors"
 	"fmt"
-	"math/bits"
-	"strconv"
-	"strings"
+	"math"
+
+	"github.com/dibber-project/dibber/pkg/format/option"
 )
 
 // ParseOptions reads options as qemu-img convert -o takes them for vhdx:
@@ -14,41 +14,16 @@ import (
 // write, is an error that names it.
 func ParseOptions(s string) (Options, error) {
 	var o Options
-	for _, field := range splitOptions(s) {
-		name, value, ok := strings.Cut(field, "=")
-		if !ok {
-			return Options{}, fmt.Errorf("cannot use vhdx option %q: it has no value, write %s=VALUE", field, field)
+	err := option.Parse("vhdx", s, func(name, value string) error {
+		if err := o.set(name, value); err != nil {
+			return err
 		}
-		err := o.set(name, value)
-		if err == nil {
-			err = o.Check()
-		}
-		if err != nil {
-			return Options{}, fmt.Errorf("cannot use vhdx option %q: %w", field, err)
-		}
+		return o.Check()
+	})
+	if err != nil {
+		return Options{}, err
 	}
 	return o, nil
-}
-
-// splitOptions cuts at single commas; a double one stands for itself.
-func splitOptions(s string) []string {
-	var fields []string
-	var field strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == ',' {
-			if i+1 == len(s) || s[i+1] != ',' {
-				fields = append(fields, field.String())
-				field.Reset()
-				continue
-			}
-			i++
-		}
-		field.WriteByte(s[i])
-	}
-	if field.Len() > 0 {
-		fields = append(fields, field.String())
-	}
-	return fields
 }
 
 func (o *Options) set(name, value string) (err error) {
@@ -70,7 +45,7 @@ func (o *Options) set(name, value string) (err error) {
 		o.LogSize, err = parseSize(value)
 		return err
 	case "block_state_zero":
-		on, err := parseSwitch(value)
+		on, err := option.Switch(value)
 		o.NotPresent = err == nil && !on
 		return err
 	case "size":
@@ -79,27 +54,10 @@ func (o *Options) set(name, value string) (err error) {
 	return fmt.Errorf("vhdx has no option %q", name)
 }
 
-func parseSwitch(value string) (bool, error) {
-	switch value {
-	case "on", "yes", "true", "y":
-		return true, nil
-	case "off", "no", "false", "n":
-		return false, nil
-	}
-	return false, errors.New("want on or off")
-}
-
-// parseSize reads a number of bytes with QEMU's suffixes.
 func parseSize(value string) (int64, error) {
-	digits, shift := value, 0
-	if value != "" {
-		if i := strings.IndexByte("bkmgtpe", value[len(value)-1]|0x20); i >= 0 {
-			digits, shift = value[:len(value)-1], 10*i
-		}
-	}
-	n, err := strconv.ParseUint(digits, 10, 63)
-	if err != nil || bits.Len64(n)+shift > 63 {
+	n, ok := option.Size(value)
+	if !ok || n > math.MaxInt64 {
 		return 0, errors.New("want a number of bytes as 1048576 or 1M")
 	}
-	return int64(n) << shift, nil
+	return int64(n), nil
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dibber-project/dibber/pkg/format/formattest"
 	"github.com/dibber-project/dibber/pkg/format/vhdx"
 )
 
@@ -26,7 +27,7 @@ func TestOptionsAreReadAsQemuImgTakesThem(t *testing.T) {
 		} else if got.Fixed != want.Fixed || got.BlockSize != want.BlockSize || got.LogSize != want.LogSize || got.NotPresent != want.NotPresent {
 			t.Errorf("%q gave %+v, want %+v", s, got, want)
 		}
-		path := write(t, disk(t, 12<<20), got)
+		path := write(t, formattest.Disk(12<<20), got)
 		i := open(t, path).Info
 		if i.BlockSize != max(want.BlockSize, 8<<20) && i.BlockSize != want.BlockSize || (i.Type == "fixed") != want.Fixed {
 			t.Errorf("%q gave %+v", s, i)

@@ -4,13 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"math/bits"
 	"slices"
 	"strings"
 	"unicode/utf16"
 
-	"github.com/dibber-project/dibber/pkg/format/block"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -93,7 +91,7 @@ func readIdentifier(file sparse.Image) (creator string, err error) {
 		return "", ErrNone
 	}
 	b := make([]byte, identifierSize)
-	if err := block.ReadFull(file, b, 0); err != nil {
+	if err := sparse.ReadFull(file, b, 0); err != nil {
 		return "", fmt.Errorf("reading the file identifier: %w", err)
 	}
 	if string(b[:8]) != identifierSignature {
@@ -112,7 +110,7 @@ func readPart(file sparse.Image, off uint64, n int64, what string) ([]byte, erro
 		return nil, fmt.Errorf("%s lies past the end of the file, which is cut off", what)
 	}
 	b := make([]byte, n)
-	if err := block.ReadFull(file, b, int64(off)); err != nil {
+	if err := sparse.ReadFull(file, b, int64(off)); err != nil {
 		return nil, fmt.Errorf("reading %s: %w", what, err)
 	}
 	return b, nil
@@ -372,24 +370,14 @@ func (v *Image) Extents() []sparse.Extent { return v.extents }
 
 // ReadAt reads from the disk.
 func (v *Image) ReadAt(p []byte, off int64) (int, error) {
-	if off < 0 {
-		return 0, errors.New("vhdx: negative offset")
-	}
-	var end error
-	if rest := max(0, v.g.size-off); int64(len(p)) > rest || rest == 0 {
-		p, end = p[:min(rest, int64(len(p)))], io.EOF
-	}
-	done := 0
-	for done < len(p) {
-		at := off + int64(done)
-		part := p[done:]
-		part = part[:min(int64(len(part)), v.g.blockSize-at%v.g.blockSize)]
-		if offset := v.offsets[at/v.g.blockSize]; offset == 0 {
-			clear(part)
-		} else if err := block.ReadFull(v.file, part, offset+at%v.g.blockSize); err != nil {
-			return done, fmt.Errorf("reading vhdx at byte %d: %w", at, err)
+	size := v.g.blockSize
+	return sparse.ReadPieces(p, off, v.g.size, func(p []byte, off int64) (int, error) {
+		p = p[:min(int64(len(p)), size-off%size)]
+		if offset := v.offsets[off/size]; offset == 0 {
+			clear(p)
+		} else if err := sparse.ReadFull(v.file, p, offset+off%size); err != nil {
+			return 0, fmt.Errorf("reading vhdx at byte %d: %w", off, err)
 		}
-		done += len(part)
-	}
-	return done, end
+		return len(p), nil
+	})
 }

@@ -2,8 +2,6 @@ package vhdx
 
 import (
 	"encoding/binary"
-	"io"
-	"slices"
 
 	"github.com/dibber-project/dibber/pkg/format/block"
 	"github.com/dibber-project/dibber/pkg/sparse"
@@ -50,7 +48,8 @@ func (w *writer) write() error {
 	if err := w.dst.Truncate(end); err != nil {
 		return err
 	}
-	if err := w.copy(); err != nil {
+	disk := &block.Scattered{File: w.dst, Size: w.g.blockSize, Place: func(block int64) int64 { return w.offsets[block] }}
+	if err := block.Copy(disk, w.img, w.o.Workers, w.o.Progress); err != nil {
 		return err
 	}
 	if err := w.writeBAT(); err != nil {
@@ -123,61 +122,8 @@ func (w *writer) place() (int64, error) {
 		}
 		return next, nil
 	}
-	buf := make([]byte, 64<<10)
-	for _, e := range w.dataBlocks() {
-		for block := e.Offset; block < e.End(); block++ {
-			from := block * w.g.blockSize
-			data, err := holdsData(w.img, from, min(from+w.g.blockSize, w.img.Size()), buf)
-			if err != nil {
-				return 0, err
-			}
-			if data {
-				take(block)
-			}
-		}
-	}
-	return next, nil
-}
-
-// dataBlocks are the runs of blocks that may hold data; offset and length count
-// blocks.
-func (w *writer) dataBlocks() []sparse.Extent {
-	runs := slices.Clone(w.img.Extents())
-	for i, e := range runs {
-		first := e.Offset / w.g.blockSize
-		runs[i] = sparse.Extent{Offset: first, Length: (e.End()+w.g.blockSize-1)/w.g.blockSize - first}
-	}
-	return sparse.Merge(runs)
-}
-
-// holdsData tells whether img has more than zeros between two offsets. It
-// reads until it finds some.
-func holdsData(img sparse.Image, from, to int64, buf []byte) (bool, error) {
-	for from < to {
-		p := buf[:min(int64(len(buf)), to-from)]
-		if err := block.ReadFull(img, p, from); err != nil {
-			return false, err
-		}
-		if !sparse.IsZero(p) {
-			return true, nil
-		}
-		from += int64(len(p))
-	}
-	return false, nil
-}
-
-// copy writes the data of the disk into the blocks.
-func (w *writer) copy() error {
-	c := sparse.CopyOptions{Workers: w.o.Workers}
-	if w.o.Progress != nil {
-		var done int64
-		total := sparse.DataSize(w.img)
-		c.Progress = func(n int64) {
-			done += n
-			w.o.Progress(done, total)
-		}
-	}
-	return sparse.Copy(&blocks{w.dst, w.g.blockSize, w.offsets}, w.img, c)
+	err := block.WithData(w.img, w.g.blockSize, take)
+	return next, err
 }
 
 // writeBAT writes the table piece by piece. Entries of the sector bitmap stay
@@ -207,26 +153,4 @@ func (w *writer) writeBAT() error {
 		}
 	}
 	return nil
-}
-
-// blocks is where the disk's bytes lie in the file.
-type blocks struct {
-	dst     io.WriterAt
-	size    int64
-	offsets []int64
-}
-
-// WriteAt writes p, which lies inside blocks that have a place.
-func (b *blocks) WriteAt(p []byte, off int64) (int, error) {
-	done := 0
-	for done < len(p) {
-		at := off + int64(done)
-		part := p[done:]
-		part = part[:min(int64(len(part)), b.size-at%b.size)]
-		n, err := b.dst.WriteAt(part, b.offsets[at/b.size]+at%b.size)
-		if done += n; err != nil {
-			return done, err
-		}
-	}
-	return done, nil
 }

@@ -12,7 +12,6 @@ import (
 
 	"github.com/klauspost/compress/zlib"
 
-	"github.com/dibber-project/dibber/pkg/format/block"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -74,7 +73,7 @@ func openExtent(file sparse.Image) (*extent, error) {
 // before the last sector.
 func readHeader(file sparse.Image) (*header, error) {
 	b := make([]byte, sectorSize)
-	if err := block.ReadFull(file, b, 0); err != nil {
+	if err := sparse.ReadFull(file, b, 0); err != nil {
 		return nil, fmt.Errorf("reading the header: %w", err)
 	}
 	h := decodeHeader(b)
@@ -85,7 +84,7 @@ func readHeader(file sparse.Image) (*header, error) {
 	if off < sectorSize {
 		return nil, errors.New("the footer is missing: the file is cut off")
 	}
-	if err := block.ReadFull(file, b, off); err != nil {
+	if err := sparse.ReadFull(file, b, off); err != nil {
 		return nil, fmt.Errorf("reading the footer: %w", err)
 	}
 	if string(b[:4]) != magic {
@@ -123,7 +122,7 @@ func (e *extent) readEntries(sector uint64, entries []uint32, what string) error
 		return fmt.Errorf("%s lies past the end of the file, which is cut off", what)
 	}
 	b := make([]byte, n)
-	if err := block.ReadFull(e.file, b, int64(sector)*sectorSize); err != nil {
+	if err := sparse.ReadFull(e.file, b, int64(sector)*sectorSize); err != nil {
 		return fmt.Errorf("reading %s: %w", what, err)
 	}
 	for i := range entries {
@@ -244,24 +243,13 @@ func (e *extent) Size() int64              { return e.size }
 func (e *extent) Extents() []sparse.Extent { return e.extents }
 
 func (e *extent) ReadAt(p []byte, off int64) (int, error) {
-	if off < 0 {
-		return 0, errors.New("vmdk: negative offset")
-	}
-	var end error
-	if rest := max(0, e.size-off); int64(len(p)) > rest || rest == 0 {
-		p, end = p[:min(rest, int64(len(p)))], io.EOF
-	}
-	done := 0
-	for done < len(p) {
-		at := off + int64(done)
-		part := p[done:]
-		part = part[:min(int64(len(part)), e.grain-at%e.grain)]
-		if err := e.readGrain(part, at/e.grain, at%e.grain); err != nil {
-			return done, fmt.Errorf("reading vmdk at byte %d: %w", at, err)
+	return sparse.ReadPieces(p, off, e.size, func(p []byte, off int64) (int, error) {
+		p = p[:min(int64(len(p)), e.grain-off%e.grain)]
+		if err := e.readGrain(p, off/e.grain, off%e.grain); err != nil {
+			return 0, fmt.Errorf("reading vmdk at byte %d: %w", off, err)
 		}
-		done += len(part)
-	}
-	return done, end
+		return len(p), nil
+	})
 }
 
 // readGrain reads from byte off of a grain on.
@@ -269,7 +257,7 @@ func (e *extent) readGrain(p []byte, grain, off int64) error {
 	var entry uint32
 	if table := e.directory[grain/e.perTable]; table != 0 {
 		b := make([]byte, 4)
-		if err := block.ReadFull(e.file, b, int64(table)*sectorSize+4*(grain%e.perTable)); err != nil {
+		if err := sparse.ReadFull(e.file, b, int64(table)*sectorSize+4*(grain%e.perTable)); err != nil {
 			return err
 		}
 		entry = binary.LittleEndian.Uint32(b)
@@ -279,7 +267,7 @@ func (e *extent) readGrain(p []byte, grain, off int64) error {
 		clear(p)
 		return nil
 	case !e.compressed:
-		return block.ReadFull(e.file, p, int64(entry)*sectorSize+off)
+		return sparse.ReadFull(e.file, p, int64(entry)*sectorSize+off)
 	}
 	c := &e.cache[grain%cachedGrains]
 	c.mu.Lock()
@@ -298,7 +286,7 @@ func (e *extent) readGrain(p []byte, grain, off int64) error {
 // unpack decompresses the grain behind the marker at byte off of the file.
 func (e *extent) unpack(c *cachedGrain, grain, off int64) error {
 	head := make([]byte, grainMarkerSize)
-	if err := block.ReadFull(e.file, head, off); err != nil {
+	if err := sparse.ReadFull(e.file, head, off); err != nil {
 		return err
 	}
 	n := int64(binary.LittleEndian.Uint32(head[8:]))
@@ -310,7 +298,7 @@ func (e *extent) unpack(c *cachedGrain, grain, off int64) error {
 		return fmt.Errorf("the file is damaged: a grain has %d bytes", n)
 	}
 	packed := make([]byte, n)
-	if err := block.ReadFull(e.file, packed, off); err != nil {
+	if err := sparse.ReadFull(e.file, packed, off); err != nil {
 		return err
 	}
 	r, err := zlib.NewReader(bytes.NewReader(packed))

@@ -6,13 +6,15 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dibber-project/dibber/pkg/format/formattest"
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
 func TestLibvmdkReadsTheFile(t *testing.T) {
 	for _, o := range everyKind {
 		for _, o.Name = range []string{"disk.vmdk"} {
-			out, err := run(t, "libvmdk-utils", "vmdkinfo", write(t, disk(t, 20<<20), o))
+			out, err := judge.Run(t, "vmdkinfo", write(t, formattest.Disk(20<<20), o))
 			if err != nil || !strings.Contains(out, "20971520") && !strings.Contains(out, "20 MiB") {
 				t.Errorf("vmdkinfo: %v\n%s", err, out)
 			}
@@ -21,24 +23,24 @@ func TestLibvmdkReadsTheFile(t *testing.T) {
 }
 
 func TestSevenZipReadsTheFile(t *testing.T) {
-	img := disk(t, 70<<20)
+	img := formattest.Disk(70 << 20)
 	for _, o := range everyKind {
 		dir := t.TempDir()
-		if out, err := run(t, "7zip", "7zz", "x", "-tvmdk", "-o"+dir, write(t, img, o)); err != nil {
+		if out, err := judge.Run(t, "7zz", "x", "-tvmdk", "-o"+dir, write(t, img, o)); err != nil {
 			t.Fatalf("7zz: %v\n%s", err, out)
 		}
 		files, err := filepath.Glob(filepath.Join(dir, "*"))
 		if err != nil || len(files) != 1 {
 			t.Fatal(files, err)
 		}
-		if equal, at, err := sparse.Equal(fileOf(t, files[0]), img); err != nil || !equal {
+		if equal, at, err := sparse.Equal(judge.Load(t, files[0]), img); err != nil || !equal {
 			t.Errorf("%+v: what 7zz reads differs at %d, %v", o, at, err)
 		}
 	}
 }
 
 func TestTheJudgesFindFaults(t *testing.T) {
-	img := disk(t, 12<<20)
+	img := formattest.Disk(12 << 20)
 	for _, o := range everyKind[:2] {
 		b := written(t, img, o)
 		path := filepath.Join(t.TempDir(), "spoilt.vmdk")
@@ -46,7 +48,7 @@ func TestTheJudgesFindFaults(t *testing.T) {
 		if err := os.WriteFile(path, b, 0o666); err != nil {
 			t.Fatal(err)
 		}
-		if out, err := qemuImg(t, "compare", "-f", "raw", "-F", "vmdk", raw(t, img), path); err == nil {
+		if out, err := judge.Run(t, "qemu-img", "compare", "-f", "raw", "-F", "vmdk", judge.Save(t, img), path); err == nil {
 			t.Errorf("compare accepted a spoilt file:\n%s", out)
 		}
 		if equal, _, err := sparse.Equal(open(t, path), img); equal || (err != nil) != o.StreamOptimized {
@@ -55,7 +57,7 @@ func TestTheJudgesFindFaults(t *testing.T) {
 		if err := os.WriteFile(path, b[:60000], 0o666); err != nil {
 			t.Fatal(err)
 		}
-		if out, err := qemuImg(t, "check", "-f", "vmdk", path); err == nil {
+		if out, err := judge.Run(t, "qemu-img", "check", "-f", "vmdk", path); err == nil {
 			t.Errorf("check accepted a spoilt file:\n%s", out)
 		}
 	}

@@ -3,7 +3,8 @@ package vmdk
 import (
 	"errors"
 	"fmt"
-	"strings"
+
+	"github.com/dibber-project/dibber/pkg/format/option"
 )
 
 // ParseOptions reads options as qemu-img convert -o takes them for vmdk:
@@ -13,20 +14,18 @@ import (
 func ParseOptions(s string) (Options, error) {
 	var o Options
 	compat6 := false
-	for _, field := range splitOptions(s) {
-		name, value, ok := strings.Cut(field, "=")
-		if !ok {
-			return Options{}, fmt.Errorf("cannot use vmdk option %q: it has no value, write %s=VALUE", field, field)
-		}
-		var err error
+	err := option.Parse("vmdk", s, func(name, value string) (err error) {
 		if name == "compat6" {
-			compat6, err = parseSwitch(value)
-		} else if err = o.set(name, value); err == nil {
-			err = o.Check()
+			compat6, err = option.Switch(value)
+			return err
 		}
-		if err != nil {
-			return Options{}, fmt.Errorf("cannot use vmdk option %q: %w", field, err)
+		if err := o.set(name, value); err != nil {
+			return err
 		}
+		return o.Check()
+	})
+	if err != nil {
+		return Options{}, err
 	}
 	if compat6 {
 		if o.HWVersion != "" {
@@ -35,27 +34,6 @@ func ParseOptions(s string) (Options, error) {
 		o.HWVersion = "6"
 	}
 	return o, nil
-}
-
-// splitOptions cuts at single commas; a double one stands for itself.
-func splitOptions(s string) []string {
-	var fields []string
-	var field strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == ',' {
-			if i+1 == len(s) || s[i+1] != ',' {
-				fields = append(fields, field.String())
-				field.Reset()
-				continue
-			}
-			i++
-		}
-		field.WriteByte(s[i])
-	}
-	if field.Len() > 0 {
-		fields = append(fields, field.String())
-	}
-	return fields
 }
 
 func (o *Options) set(name, value string) error {
@@ -69,7 +47,7 @@ func (o *Options) set(name, value string) error {
 	case "toolsversion":
 		o.ToolsVersion = value
 	case "zeroed_grain":
-		on, err := parseSwitch(value)
+		on, err := option.Switch(value)
 		if err == nil && on {
 			err = errors.New("grains of zeros take no space without it, and VMware does not read it")
 		}
@@ -99,14 +77,4 @@ func (o *Options) setSubformat(value string) error {
 		return errors.New("want monolithicSparse or streamOptimized")
 	}
 	return nil
-}
-
-func parseSwitch(value string) (bool, error) {
-	switch value {
-	case "on", "yes", "true", "y":
-		return true, nil
-	case "off", "no", "false", "n":
-		return false, nil
-	}
-	return false, errors.New("want on or off")
 }

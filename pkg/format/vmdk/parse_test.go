@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dibber-project/dibber/pkg/format/formattest"
 	"github.com/dibber-project/dibber/pkg/format/vmdk"
 )
 
@@ -30,7 +31,7 @@ func TestOptionsAreReadAsQemuImgTakesThem(t *testing.T) {
 			got.HWVersion != want.HWVersion || got.ToolsVersion != want.ToolsVersion {
 			t.Errorf("%q gave %+v, want %+v", s, got, want)
 		}
-		i := open(t, write(t, disk(t, 12<<20), got)).Info
+		i := open(t, write(t, formattest.Disk(12<<20), got)).Info
 		for found, want := range map[string]string{
 			i.AdapterType: or(want.AdapterType, "ide"), i.HWVersion: or(want.HWVersion, "4"), i.ToolsVersion: or(want.ToolsVersion, "2147483647"),
 		} {

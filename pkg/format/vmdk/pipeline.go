@@ -1,6 +1,7 @@
 package vmdk
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -36,21 +37,10 @@ type pipeline struct {
 	progress func(done, total int64)
 }
 
-// spans are the runs of grains that may hold data; offset and length count
-// grains.
-func (p *pipeline) spans() []sparse.Extent {
-	spans := slices.Clone(p.img.Extents())
-	for i, e := range spans {
-		first := e.Offset / grainSize
-		spans[i] = sparse.Extent{Offset: first, Length: ceilDiv(e.End(), grainSize) - first}
-	}
-	return sparse.Merge(spans)
-}
-
 // run calls put with every grain that holds more than zeros, in order, until
 // the image ends, something fails or ctx is done.
 func (p *pipeline) run(ctx context.Context, put func(grain int64, data []byte) error) error {
-	spans := p.spans()
+	spans := block.Runs(p.img.Extents(), grainSize)
 	var total, done int64
 	for _, s := range spans {
 		total += s.Length * grainSize
@@ -92,30 +82,20 @@ func (b *batch) store(put func(grain int64, data []byte) error) error {
 
 // next cuts the batch off the spans.
 func (b *batch) next(spans *[]sparse.Extent) bool {
-	if len(*spans) == 0 {
-		return false
-	}
 	if b.data == nil {
 		b.data = make([]byte, batchGrains*grainSize)
 	}
-	s := &(*spans)[0]
-	n := min(batchGrains, s.Length)
-	b.first, b.grains = s.Offset, slices.Grow(b.grains[:0], int(n))[:n]
-	if s.Offset, s.Length = s.Offset+n, s.Length-n; s.Length == 0 {
-		*spans = (*spans)[1:]
-	}
-	return true
+	run := block.Cut(spans, batchGrains)
+	b.first, b.grains = run.Offset, slices.Grow(b.grains[:0], int(run.Length))[:run.Length]
+	return run.Length > 0
 }
 
 // fill reads the batch's grains and compresses them.
 func (p *pipeline) fill(b *batch, deflate *deflater) error {
 	data := b.data[:len(b.grains)*grainSize]
-	off := b.first * grainSize
-	inside := data[:min(int64(len(data)), p.img.Size()-off)]
-	if err := block.ReadFull(p.img, inside, off); err != nil {
+	if err := sparse.ReadPadded(p.img, data, b.first*grainSize); err != nil {
 		return err
 	}
-	clear(data[len(inside):])
 	b.packed = b.packed[:0]
 	for i := range b.grains {
 		grain := data[i*grainSize : (i+1)*grainSize]
@@ -137,13 +117,13 @@ func (p *pipeline) fill(b *batch, deflate *deflater) error {
 
 // deflater compresses for one goroutine.
 type deflater struct {
-	out appender
+	out bytes.Buffer
 	w   *zlib.Writer
 }
 
 // pack appends the compressed form of grain to dst.
 func (d *deflater) pack(dst, grain []byte) ([]byte, error) {
-	d.out = dst
+	d.out = *bytes.NewBuffer(dst)
 	if d.w == nil {
 		w, err := zlib.NewWriterLevel(&d.out, deflateLevel)
 		if err != nil {
@@ -157,13 +137,5 @@ func (d *deflater) pack(dst, grain []byte) ([]byte, error) {
 		return nil, err
 	}
 	err := d.w.Close()
-	return d.out, err
-}
-
-// appender is a byte slice that grows by writing.
-type appender []byte
-
-func (a *appender) Write(p []byte) (int, error) {
-	*a = append(*a, p...)
-	return len(p), nil
+	return d.out.Bytes(), err
 }

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/dibber-project/dibber/pkg/format/block"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -72,7 +71,7 @@ func Open(file sparse.Image, o OpenOptions) (*Image, error) {
 
 func open(file sparse.Image, o OpenOptions) (*Image, error) {
 	head := make([]byte, min(sectorSize, file.Size()))
-	if err := block.ReadFull(file, head, 0); err != nil {
+	if err := sparse.ReadFull(file, head, 0); err != nil {
 		return nil, fmt.Errorf("reading the header: %w", err)
 	}
 	switch {
@@ -135,7 +134,7 @@ func embeddedDescriptor(file sparse.Image, h *header) (*descriptor, error) {
 
 func readDescriptor(file sparse.Image, off, n int64) (*descriptor, error) {
 	b := make([]byte, n)
-	if err := block.ReadFull(file, b, off); err != nil {
+	if err := sparse.ReadFull(file, b, off); err != nil {
 		return nil, fmt.Errorf("reading the descriptor: %w", err)
 	}
 	return decodeDescriptor(string(b))
@@ -215,7 +214,7 @@ func (e extentLine) open(o OpenOptions) (sparse.Image, error) {
 		if file.Size() < sectorSize {
 			return nil, ErrNone
 		}
-		if err := block.ReadFull(file, head, 0); err != nil {
+		if err := sparse.ReadFull(file, head, 0); err != nil {
 			return nil, err
 		}
 		if err := checkKind(head); err != nil {

@@ -6,11 +6,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/dibber-project/dibber/pkg/format/formattest"
 	"github.com/dibber-project/dibber/pkg/format/vmdk"
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -24,6 +27,7 @@ func replace(t testing.TB, b []byte, from, to string) []byte {
 }
 
 func TestDamagedAndForeignFilesAreRefusedByName(t *testing.T) {
+	good := written(t, formattest.Disk(12<<20), vmdk.Options{})
 	le := binary.LittleEndian
 	put32 := func(at int, v uint32) func([]byte) []byte {
 		return func(b []byte) []byte { le.PutUint32(b[at:], v); return b }
@@ -66,7 +70,7 @@ func TestDamagedAndForeignFilesAreRefusedByName(t *testing.T) {
 		{"bad extent", "number of sectors", func(b []byte) []byte { return replace(t, b, "RW 24576", "RW 2x576") }},
 		{"nameless extent", "want access", func(b []byte) []byte { return replace(t, b, `"disk.vmdk"`, ` disk.vmdk `) }},
 	} {
-		b := c.spoil(written(t, disk(t, 12<<20), vmdk.Options{}))
+		b := c.spoil(bytes.Clone(good))
 		_, err := vmdk.Open(sparse.Bytes(b), vmdk.OpenOptions{})
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: the error is %v, want one with %q", c.name, err, c.want)
@@ -87,7 +91,7 @@ func TestTwoTablesInOnePlaceAreRefused(t *testing.T) {
 }
 
 func TestADamagedGrainIsAnErrorAndTheOthersAreRead(t *testing.T) {
-	img := sparse.Bytes(content(3<<16, 5))
+	img := sparse.Bytes(formattest.Noise(3<<16, 5))
 	for name, spoil := range map[string]func([]byte){
 		"place":  func(b []byte) { b[128<<9]++ },
 		"length": func(b []byte) { b[128<<9+10] = 0xff },
@@ -147,16 +151,16 @@ func other(t testing.TB, data []byte) []byte {
 }
 
 func TestAShortLastGrainIsRead(t *testing.T) {
-	data := content(1<<17+1024, 8)
+	data := formattest.Noise(1<<17+1024, 8)
 	got, err := vmdk.Open(sparse.Bytes(other(t, data)), vmdk.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	sameAs(t, got, sparse.Bytes(data))
+	formattest.Holds(t, got, sparse.Bytes(data))
 }
 
 func TestADescriptorJoinsFilesAndHoles(t *testing.T) {
-	flat, packed := content(4096, 1), written(t, sparse.Bytes(content(8192, 2)), vmdk.Options{StreamOptimized: true})
+	flat, packed := formattest.Noise(4096, 1), written(t, sparse.Bytes(formattest.Noise(8192, 2)), vmdk.Options{StreamOptimized: true})
 	text := "# Disk DescriptorFile\r\nCID=1\r\nparentCID=ffffffff\r\ncreateType=\"custom\"\r\n" +
 		"RW 4 FLAT \"flat one\" 2\r\nRW 16 ZERO\r\nRDONLY 16 SPARSE \"b.vmdk\"\r\nNOACCESS 2 ZERO\r\n"
 	files := map[string][]byte{"flat one": flat, "b.vmdk": packed}
@@ -164,16 +168,16 @@ func TestADescriptorJoinsFilesAndHoles(t *testing.T) {
 		if b, ok := files[name]; ok {
 			return sparse.Bytes(b), nil
 		}
-		return nil, errBroken
+		return nil, os.ErrNotExist
 	}}
 	open := func(text string) (*vmdk.Image, error) { return vmdk.Open(sparse.Bytes([]byte(text)), o) }
 	got, err := open(text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := join(t, 38*512, sparse.Part{Image: sparse.Bytes(flat[1024:3072])},
-		sparse.Part{Offset: 20 * 512, Image: sparse.Bytes(content(8192, 2))})
-	sameAs(t, got, want)
+	want := formattest.Join(38*512, sparse.Part{Image: sparse.Bytes(flat[1024:3072])},
+		sparse.Part{Offset: 20 * 512, Image: sparse.Bytes(formattest.Noise(8192, 2))})
+	formattest.Holds(t, got, want)
 	for from, to := range map[string]string{
 		"RW 4 FLAT":            "RW 4 VMFSSPARSE",
 		"RW 4 FLAT \"flat one": "RW 4 SPARSE \"flat one",
@@ -198,37 +202,37 @@ func TestADescriptorJoinsFilesAndHoles(t *testing.T) {
 
 func TestAParentIsRefusedByName(t *testing.T) {
 	dir := t.TempDir()
-	mustQemuImg(t, "create", "-f", "vmdk", filepath.Join(dir, "base.vmdk"), "10M")
+	judge.Must(t, "qemu-img", "create", "-f", "vmdk", filepath.Join(dir, "base.vmdk"), "10M")
 	child := filepath.Join(dir, "child.vmdk")
-	mustQemuImg(t, "create", "-f", "vmdk", "-b", "base.vmdk", "-F", "vmdk", child)
-	_, err := vmdk.Open(fileOf(t, child), vmdk.OpenOptions{})
+	judge.Must(t, "qemu-img", "create", "-f", "vmdk", "-b", "base.vmdk", "-F", "vmdk", child)
+	_, err := vmdk.Open(judge.Load(t, child), vmdk.OpenOptions{})
 	if err == nil || !strings.Contains(err.Error(), "parent") || !strings.Contains(err.Error(), "base.vmdk") {
 		t.Errorf("the error is %v", err)
 	}
 }
 
 func TestDisksInSeveralFilesAreReadWhenTheOptionsSayHow(t *testing.T) {
-	img := join(t, 5<<30, sparse.Part{Offset: 1 << 20, Image: disk(t, 40<<20)}, sparse.Part{Offset: 4<<30 - 1<<20, Image: disk(t, 40<<20)})
-	source := raw(t, img)
+	img := formattest.Join(5<<30, sparse.Part{Offset: 1 << 20, Image: formattest.Disk(40 << 20)}, sparse.Part{Offset: 4<<30 - 1<<20, Image: formattest.Disk(40 << 20)})
+	source := judge.Save(t, img)
 	for _, subformat := range []string{"monolithicFlat", "twoGbMaxExtentSparse", "twoGbMaxExtentFlat"} {
 		dir := t.TempDir()
 		path := filepath.Join(dir, "theirs.vmdk")
-		mustQemuImg(t, "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat="+subformat, source, path)
-		if _, err := vmdk.Open(fileOf(t, path), vmdk.OpenOptions{}); err == nil || !strings.Contains(err.Error(), subformat) || !strings.Contains(err.Error(), "other files") {
+		judge.Must(t, "qemu-img", "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat="+subformat, source, path)
+		if _, err := vmdk.Open(judge.Load(t, path), vmdk.OpenOptions{}); err == nil || !strings.Contains(err.Error(), subformat) || !strings.Contains(err.Error(), "other files") {
 			t.Errorf("%s: without a way to other files the error is %v", subformat, err)
 		}
-		got, err := vmdk.Open(fileOf(t, path), vmdk.OpenOptions{Extent: func(name string) (sparse.Image, error) {
-			return fileOf(t, filepath.Join(dir, filepath.Base(name))), nil
+		got, err := vmdk.Open(judge.Load(t, path), vmdk.OpenOptions{Extent: func(name string) (sparse.Image, error) {
+			return judge.Load(t, filepath.Join(dir, filepath.Base(name))), nil
 		}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		sameAs(t, got, img)
+		formattest.Holds(t, got, img)
 		if got.Size() != img.Size() || got.Info.CreateType != subformat || len(got.Info.Extents) == 0 {
 			t.Errorf("%+v", got.Info)
 		}
 		if subformat == "twoGbMaxExtentSparse" {
-			single := fileOf(t, filepath.Join(dir, filepath.Base(got.Info.Extents[0])))
+			single := judge.Load(t, filepath.Join(dir, filepath.Base(got.Info.Extents[0])))
 			if _, err := vmdk.Open(single, vmdk.OpenOptions{}); err == nil || !strings.Contains(err.Error(), "one of several files") {
 				t.Errorf("a single extent: the error is %v", err)
 			}

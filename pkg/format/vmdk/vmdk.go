@@ -115,10 +115,9 @@ func Write(ctx context.Context, dst Destination, img sparse.Image, o Options) er
 	}
 	o = o.withDefaults()
 	l := newLayout(img.Size())
-	out := &buffered{dst: dst}
-	var w writer = newSparseWriter(out, l, o)
+	var w writer = newSparseWriter(dst, l, o)
 	if o.StreamOptimized {
-		w = newStreamWriter(out, l, o)
+		w = newStreamWriter(dst, l, o)
 	}
 	p := &pipeline{img: img, compress: o.StreamOptimized, workers: o.Workers, progress: o.Progress}
 	if err := p.run(ctx, w.put); err != nil {

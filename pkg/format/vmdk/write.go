@@ -4,13 +4,16 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+
+	"github.com/dibber-project/dibber/pkg/format/block"
 )
 
 // sparseWriter writes a monolithicSparse file: header, descriptor, the
 // redundant grain directory with its tables, the directory with its tables,
 // and the grains.
 type sparseWriter struct {
-	out       *buffered
+	dst       Destination
+	out       *block.Buffer
 	l         layout
 	o         Options
 	redundant int64 // sectors of the directories
@@ -22,8 +25,8 @@ type sparseWriter struct {
 	err       error
 }
 
-func newSparseWriter(out *buffered, l layout, o Options) *sparseWriter {
-	w := &sparseWriter{out: out, l: l, o: o, table: make([]uint32, tableEntries), index: -1}
+func newSparseWriter(dst Destination, l layout, o Options) *sparseWriter {
+	w := &sparseWriter{dst: dst, out: block.NewBuffer(dst), l: l, o: o, table: make([]uint32, tableEntries), index: -1}
 	all := l.directorySectors + l.tables*tableSectors
 	w.redundant = descriptorOffset + descriptorSectors
 	w.directory = w.redundant + all
@@ -77,7 +80,7 @@ func (w *sparseWriter) finish() error {
 	w.write(encodeDescriptor(w.l, w.o), descriptorOffset)
 	w.flush()
 	if w.err == nil {
-		w.err = w.out.dst.Truncate(w.next * sectorSize)
+		w.err = w.dst.Truncate(w.next * sectorSize)
 	}
 	h := header{
 		version:          1,
@@ -98,20 +101,21 @@ func (w *sparseWriter) finish() error {
 
 func (w *sparseWriter) write(p []byte, sector int64) {
 	if w.err == nil {
-		w.err = w.out.writeAt(p, sector*sectorSize)
+		w.err = w.out.Put(p, sector*sectorSize)
 	}
 }
 
 func (w *sparseWriter) flush() {
 	if w.err == nil {
-		w.err = w.out.flush()
+		w.err = w.out.Flush()
 	}
 }
 
 // streamWriter writes a streamOptimized file from its beginning to its end, but
 // for the header.
 type streamWriter struct {
-	out       *buffered
+	dst       Destination
+	out       *block.Buffer
 	l         layout
 	o         Options
 	next      int64 // sector
@@ -121,8 +125,8 @@ type streamWriter struct {
 	err       error
 }
 
-func newStreamWriter(out *buffered, l layout, o Options) *streamWriter {
-	return &streamWriter{out: out, l: l, o: o, next: grainSectors, index: -1,
+func newStreamWriter(dst Destination, l layout, o Options) *streamWriter {
+	return &streamWriter{dst: dst, out: block.NewBuffer(dst), l: l, o: o, next: grainSectors, index: -1,
 		table: make([]uint32, tableEntries), directory: make([]uint32, l.tables)}
 }
 
@@ -153,7 +157,7 @@ func (w *streamWriter) append(p []byte) {
 		return
 	}
 	padded := append(p, make([]byte, roundUp(int64(len(p)), sectorSize)-int64(len(p)))...)
-	w.err = w.out.writeAt(padded, w.next*sectorSize)
+	w.err = w.out.Put(padded, w.next*sectorSize)
 	w.next += int64(len(padded)) / sectorSize
 }
 
@@ -191,49 +195,19 @@ func (w *streamWriter) finish() error {
 	w.append(footer.encode())
 	w.append(marker(markerEnd, 0))
 	if w.err == nil {
-		w.err = w.out.writeAt(encodeDescriptor(w.l, w.o), descriptorOffset*sectorSize)
+		w.err = w.out.Put(encodeDescriptor(w.l, w.o), descriptorOffset*sectorSize)
 	}
 	if w.err == nil {
-		w.err = w.out.flush()
+		w.err = w.out.Flush()
 	}
 	if w.err == nil {
-		w.err = w.out.dst.Truncate(w.next * sectorSize)
+		w.err = w.dst.Truncate(w.next * sectorSize)
 	}
 	if w.err == nil {
-		w.err = w.out.writeAt(h.encode(), 0)
+		w.err = w.out.Put(h.encode(), 0)
 	}
 	if w.err == nil {
-		w.err = w.out.flush()
+		w.err = w.out.Flush()
 	}
 	return w.err
-}
-
-// buffered gathers writes that follow each other.
-type buffered struct {
-	dst     Destination
-	offset  int64
-	pending []byte
-}
-
-const bufferSize = 1 << 20
-
-func (b *buffered) writeAt(p []byte, offset int64) error {
-	if offset != b.offset+int64(len(b.pending)) || len(b.pending)+len(p) > bufferSize {
-		if err := b.flush(); err != nil {
-			return err
-		}
-		b.offset = offset
-	}
-	b.pending = append(b.pending, p...)
-	return nil
-}
-
-func (b *buffered) flush() error {
-	if len(b.pending) == 0 {
-		return nil
-	}
-	_, err := b.dst.WriteAt(b.pending, b.offset)
-	b.offset += int64(len(b.pending))
-	b.pending = b.pending[:0]
-	return err
 }

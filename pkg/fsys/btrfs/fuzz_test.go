@@ -5,29 +5,15 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"github.com/dibber-project/dibber/pkg/fsys/btrfs"
+	"github.com/dibber-project/dibber/pkg/fsys/fsystest"
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/sparse"
 	"github.com/dibber-project/dibber/pkg/tree"
 )
-
-// patched is an image of which a node was replaced, with its checksum mended.
-type patched struct {
-	sparse.Image
-	at   int64
-	node []byte
-}
-
-func (p patched) ReadAt(b []byte, off int64) (int, error) {
-	n, err := p.Image.ReadAt(b, off)
-	if from, to := max(off, p.at), min(off+int64(n), p.at+int64(len(p.node))); from < to {
-		copy(b[from-off:to-off], p.node[from-p.at:])
-	}
-	return n, err
-}
 
 // FuzzOpen reads a volume of which one node, or the superblock, is anything that
 // has a right checksum.
@@ -47,7 +33,7 @@ func FuzzOpen(f *testing.F) {
 	if err := os.Truncate(file, 128<<20); err != nil {
 		f.Fatal(err)
 	}
-	if out, err := exec.Command(tool(f, "mkfs.btrfs"), "-q", "-m", "single", "-n", "4096", "--rootdir", dir, file).CombinedOutput(); err != nil {
+	if out, err := judge.Run(f, "mkfs.btrfs", "-q", "-m", "single", "-n", "4096", "--rootdir", dir, file); err != nil {
 		f.Fatalf("%v\n%s", err, out)
 	}
 	img, err := sparse.Open(file)
@@ -73,7 +59,7 @@ func FuzzOpen(f *testing.F) {
 		if len(node) == 4096 {
 			binary.LittleEndian.PutUint32(node, crc32.Checksum(node[32:], crc32.MakeTable(crc32.Castagnoli)))
 		}
-		v, err := btrfs.Open(patched{img, at &^ 4095, node})
+		v, err := btrfs.Open(fsystest.Patched{Image: img, At: at &^ 4095, Bytes: node})
 		if err != nil {
 			return
 		}

@@ -5,27 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/dibber-project/dibber/pkg/fsys/btrfs"
-	"github.com/dibber-project/dibber/pkg/fsys/maker"
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/sparse"
 	"github.com/dibber-project/dibber/pkg/tree"
 	"github.com/dibber-project/dibber/pkg/tree/treetest"
 	"github.com/dibber-project/dibber/pkg/tree/unpack"
 )
-
-func tool(t testing.TB, name string) string {
-	t.Helper()
-	found, err := maker.Find(name, "btrfs-progs")
-	if err != nil {
-		t.Skip(err)
-	}
-	return found
-}
 
 // rich is a tree of what mkfs.btrfs keeps.
 func rich() map[string]string {
@@ -49,7 +39,6 @@ func rich() map[string]string {
 
 func made(t *testing.T, size int64, lines map[string]string, args ...string) string {
 	t.Helper()
-	mkfs := tool(t, "mkfs.btrfs")
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to give files their owners")
 	}
@@ -63,7 +52,7 @@ func made(t *testing.T, size int64, lines map[string]string, args ...string) str
 	if err := os.Truncate(file, size); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command(mkfs, append(args, "-q", "--rootdir", dir, file)...).CombinedOutput(); err != nil {
+	if out, err := judge.Run(t, "mkfs.btrfs", append(args, "-q", "--rootdir", dir, file)...); err != nil {
 		t.Fatalf("mkfs.btrfs %q: %v\n%s", args, err, out)
 	}
 	return file
@@ -106,7 +95,7 @@ func TestReaderReadsWhatMkfsMade(t *testing.T) {
 }
 
 func TestPlanHoldsAllOfTheTree(t *testing.T) {
-	tool(t, "mkfs.btrfs")
+	judge.Tool(t, "mkfs.btrfs")
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to give files their owners")
 	}
@@ -146,13 +135,13 @@ func TestPlanHoldsAllOfTheTree(t *testing.T) {
 	if err := errors.Join(w.Truncate(img.Size()), sparse.Copy(w, img, sparse.CopyOptions{})); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command(tool(t, "btrfs"), "check", "--readonly", file).CombinedOutput(); err != nil {
+	if out, err := judge.Run(t, "btrfs", "check", "--readonly", file); err != nil {
 		t.Errorf("btrfs check: %v\n%s", err, out)
 	}
 }
 
 func TestWhatCannotBeKeptIsRefusedByPath(t *testing.T) {
-	tool(t, "mkfs.btrfs")
+	judge.Tool(t, "mkfs.btrfs")
 	for _, c := range []struct{ args, want string }{
 		{"-b 1G", "mkfs option -b"}, {"--rootdir=/etc", "mkfs option --rootdir"}, {"/dev/sda", `mkfs option "/dev/sda"`},
 	} {

@@ -1,6 +1,7 @@
 package cache_test
 
 import (
+	"sync"
 	"testing"
 
 	"github.com/dibber-project/dibber/pkg/fsys/cache"
@@ -29,5 +30,30 @@ func TestACacheOfNothingKeepsOne(t *testing.T) {
 	c.Put(2, 2)
 	if _, found := c.Get(2); !found {
 		t.Error("it keeps nothing")
+	}
+}
+
+func TestACacheIsUsedByManyAndKeepsNoMoreThanItsNumber(t *testing.T) {
+	c := cache.New[int, int](3)
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for key := range 1000 {
+				if got, found := c.Get(key % 10); found && got != key%10 {
+					t.Errorf("%d is %d", key%10, got)
+				}
+				c.Put(key%10, key%10)
+			}
+		})
+	}
+	all.Wait()
+	kept := 0
+	for key := range 10 {
+		if _, found := c.Get(key); found {
+			kept++
+		}
+	}
+	if kept != 3 {
+		t.Errorf("%d values are kept", kept)
 	}
 }

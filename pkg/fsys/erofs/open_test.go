@@ -8,7 +8,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,6 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dibber-project/dibber/pkg/fsys/erofs"
+	"github.com/dibber-project/dibber/pkg/fsys/fsystest"
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/sparse"
 	"github.com/dibber-project/dibber/pkg/tree"
 	"github.com/dibber-project/dibber/pkg/tree/treetest"
@@ -25,49 +26,13 @@ import (
 
 var _ tree.Source = (*erofs.FS)(nil)
 
-// tool finds a program, also where the PATH of ordinary users does not look.
-func tool(t testing.TB, name string) string {
-	t.Helper()
-	for _, p := range []string{name, "/usr/sbin/" + name, "/sbin/" + name} {
-		if found, err := exec.LookPath(p); err == nil {
-			return found
-		}
-	}
-	t.Skipf("needs %s", name)
-	return ""
-}
-
 func open(t testing.TB, file string) *erofs.FS {
 	t.Helper()
-	img, err := sparse.Open(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { img.Close() })
-	f, err := erofs.Open(img)
+	f, err := erofs.Open(judge.Load(t, file))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return f
-}
-
-func load(t testing.TB, s tree.Source) *tree.Tree {
-	t.Helper()
-	tr, err := tree.Load(s, s.Root(), 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tr
-}
-
-func linesOf(t testing.TB, dir string) map[string]string {
-	t.Helper()
-	tr, err := tree.OpenDir(dir, tree.DirOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tr.Close()
-	return treetest.Format(t, tr)
 }
 
 // variants are ways to make an image. Not every version of mkfs.erofs knows
@@ -95,7 +60,7 @@ func mkfs(t testing.TB, dir, options string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "image")
 	args := append(strings.Fields(options), "--quiet", "--preserve-mtime", file, ".")
-	cmd := exec.Command(tool(t, "mkfs.erofs"), args...)
+	cmd := judge.Command(t, "mkfs.erofs", args...)
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
 	if err == nil {
@@ -111,8 +76,8 @@ func mkfs(t testing.TB, dir, options string) string {
 }
 
 func TestImagesOfMkfsHoldTheirSource(t *testing.T) {
-	dir := richDir(t)
-	want := linesOf(t, dir)
+	dir := fsystest.RichDir(t, 150)
+	want := fsystest.Lines(t, dir)
 	for _, options := range variants {
 		t.Run(options, func(t *testing.T) {
 			want := want
@@ -123,7 +88,7 @@ func TestImagesOfMkfsHoldTheirSource(t *testing.T) {
 			if f.Inodes < 200 || f.Size == 0 || f.Time == 0 {
 				t.Errorf("read %+v", f)
 			}
-			treetest.CompareLines(t, treetest.Format(t, load(t, f)), want)
+			treetest.CompareLines(t, treetest.Format(t, fsystest.Load(t, f)), want)
 		})
 	}
 }
@@ -138,26 +103,26 @@ func withoutXattrs(lines map[string]string) map[string]string {
 }
 
 func TestCompactInodesAreRead(t *testing.T) {
-	m := maker{t, t.TempDir()}
-	m.file("d/f", []byte("f"))
-	m.must(os.Chmod(filepath.Join(m.dir, "d/f"), 0o4711|os.ModeSetuid))
-	m.must(os.Symlink("d", filepath.Join(m.dir, "l")))
-	m.must(unix.Mkfifo(filepath.Join(m.dir, "p"), 0o600))
+	m := fsystest.Maker{T: t, Dir: t.TempDir()}
+	m.File("d/f", []byte("f"))
+	m.Must(os.Chmod(filepath.Join(m.Dir, "d/f"), 0o4711|os.ModeSetuid))
+	m.Must(os.Symlink("d", filepath.Join(m.Dir, "l")))
+	m.Must(unix.Mkfifo(filepath.Join(m.Dir, "p"), 0o600))
 	file := filepath.Join(t.TempDir(), "image")
-	cmd := exec.Command(tool(t, "mkfs.erofs"), "--quiet", "-T1600000000", "-Eforce-inode-compact", "--all-root", file, ".")
-	cmd.Dir = m.dir
+	cmd := judge.Command(t, "mkfs.erofs", "--quiet", "-T1600000000", "-Eforce-inode-compact", "--all-root", file, ".")
+	cmd.Dir = m.Dir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("mkfs.erofs: %v\n%s", err, out)
 	}
-	treetest.Compare(t, load(t, open(t, file)), map[string]string{
+	treetest.Compare(t, fsystest.Load(t, open(t, file)), map[string]string{
 		"/": "dir 0755 0:0 @1600000000", "/d": "dir 0755 0:0 @1600000000", "/d/f": "file 4711 0:0 @1600000000 f",
 		"/l": "symlink 0777 0:0 @1600000000 d", "/p": "fifo 0600 0:0 @1600000000",
 	})
 }
 
 func TestWhatIsNotSupportedIsRefusedByName(t *testing.T) {
-	m := maker{t, t.TempDir()}
-	m.file("f", text(100_000))
+	m := fsystest.Maker{T: t, Dir: t.TempDir()}
+	m.File("f", fsystest.Text(100_000))
 	blob := filepath.Join(t.TempDir(), "blob")
 	for options, want := range map[string]string{
 		"-zlzma":                             "LZMA",
@@ -165,7 +130,7 @@ func TestWhatIsNotSupportedIsRefusedByName(t *testing.T) {
 		"--chunksize=4096 --blobdev=" + blob: "further devices",
 	} {
 		t.Run(want, func(t *testing.T) {
-			img, err := sparse.Open(mkfs(t, m.dir, options))
+			img, err := sparse.Open(mkfs(t, m.Dir, options))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -178,12 +143,12 @@ func TestWhatIsNotSupportedIsRefusedByName(t *testing.T) {
 }
 
 func TestTheLongestNameIsRead(t *testing.T) {
-	m := maker{t, t.TempDir()}
+	m := fsystest.Maker{T: t, Dir: t.TempDir()}
 	name := strings.Repeat("n", 255)
-	m.file(name, []byte("x"))
+	m.File(name, []byte("x"))
 	file := filepath.Join(t.TempDir(), "image")
-	cmd := exec.Command(tool(t, "mkfs.erofs"), "--quiet", file, ".")
-	cmd.Dir = m.dir
+	cmd := judge.Command(t, "mkfs.erofs", "--quiet", file, ".")
+	cmd.Dir = m.Dir
 	if cmd.Run() != nil {
 		t.Skip("this mkfs.erofs takes no name of 255 bytes")
 	}
@@ -193,12 +158,12 @@ func TestTheLongestNameIsRead(t *testing.T) {
 }
 
 func TestAnyPartOfAFileCanBeRead(t *testing.T) {
-	m := maker{t, t.TempDir()}
-	want := bytes.Join([][]byte{text(40_000), make([]byte, 30_000), text(50_001)}, nil)
-	m.file("f", want)
+	m := fsystest.Maker{T: t, Dir: t.TempDir()}
+	want := bytes.Join([][]byte{fsystest.Text(40_000), make([]byte, 30_000), fsystest.Text(50_001)}, nil)
+	m.File("f", want)
 	for _, options := range []string{"", "--chunksize=8192", "-zlz4 -C16384", "-zlz4 -Eztailpacking"} {
 		t.Run(options, func(t *testing.T) {
-			place, err := tree.Find(open(t, mkfs(t, m.dir, options)), "/f")
+			place, err := tree.Find(open(t, mkfs(t, m.Dir, options)), "/f")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -286,7 +251,7 @@ func TestTheImageMadeByHandIsRead(t *testing.T) {
 	if f.Label != "BY HAND" || f.BlockSize != 512 || f.Size != 2560 || f.Inodes != 4 || f.Time != 1000 {
 		t.Errorf("read %+v", f)
 	}
-	treetest.Compare(t, load(t, f), map[string]string{
+	treetest.Compare(t, fsystest.Load(t, f), map[string]string{
 		"/": "dir 0755 7:0 @1000", "/f": "file 0644 7:0 @1000 hello", "/l": "symlink 0777 7:0 @1000 f",
 		"/z": "file 0644 7:0 @1000 " + strings.Repeat("a", 1000),
 	})
@@ -375,18 +340,14 @@ func TestDamagedImagesAreErrors(t *testing.T) {
 // An image has four bits for the algorithm of a file's extents. The numbers that
 // the reader has for what is not compressed are none of them.
 func TestUnknownAlgorithmsAreRefused(t *testing.T) {
-	program, err := exec.LookPath("mkfs.erofs")
-	if err != nil {
-		t.Skip("mkfs.erofs is not installed")
-	}
-	m := maker{t, t.TempDir()}
-	m.file("f", text(9000))
+	m := fsystest.Maker{T: t, Dir: t.TempDir()}
+	m.File("f", fsystest.Text(9000))
 	file := filepath.Join(t.TempDir(), "image")
-	if out, err := exec.Command(program, "-zlz4", "-Enosbcrc", file, m.dir).CombinedOutput(); err != nil {
+	if out, err := judge.Run(t, "mkfs.erofs", "-zlz4", "-Enosbcrc", file, m.Dir); err != nil {
 		t.Fatalf("mkfs.erofs: %v\n%s", err, out)
 	}
 	image, err := os.ReadFile(file)
-	m.must(err)
+	m.Must(err)
 	for _, number := range []byte{4, 5, 6, 15} {
 		refused := false
 		for at := 6; at < len(image); at += 8 { // the header of a file's indexes is aligned
@@ -421,20 +382,20 @@ func readAll(img sparse.Image, limit int) error {
 
 func FuzzOpen(f *testing.F) {
 	f.Add(plain())
-	if program, err := exec.LookPath("mkfs.erofs"); err == nil {
-		m := maker{f, f.TempDir()}
-		m.file("d/f", text(9000))
-		m.file("g", []byte("g"))
-		m.must(os.Symlink("g", filepath.Join(m.dir, "l")))
-		_ = unix.Lsetxattr(filepath.Join(m.dir, "g"), "user.a", []byte("b"), 0)
+	if program, err := judge.Find("mkfs.erofs"); err == nil {
+		m := fsystest.Maker{T: f, Dir: f.TempDir()}
+		m.File("d/f", fsystest.Text(9000))
+		m.File("g", []byte("g"))
+		m.Must(os.Symlink("g", filepath.Join(m.Dir, "l")))
+		_ = unix.Lsetxattr(filepath.Join(m.Dir, "g"), "user.a", []byte("b"), 0)
 		for i, options := range []string{"-x1", "-zlz4", "-zlz4 -C16384 -Eztailpacking", "--chunksize=4096", "-zzstd -Efragments", "-zdeflate"} {
 			file := filepath.Join(f.TempDir(), fmt.Sprint(i))
-			args := append(strings.Fields(options), "-Enosbcrc", file, m.dir)
-			if exec.Command(program, args...).Run() != nil {
+			args := append(strings.Fields(options), "-Enosbcrc", file, m.Dir)
+			if judge.Command(f, program, args...).Run() != nil {
 				continue // too old for that
 			}
 			b, err := os.ReadFile(file)
-			m.must(err)
+			m.Must(err)
 			f.Add(b)
 		}
 	}

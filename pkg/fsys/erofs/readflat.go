@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/dibber-project/dibber/pkg/sparse"
 	"github.com/dibber-project/dibber/pkg/tree"
 )
 
@@ -114,34 +115,18 @@ func (f *FS) openChunked(in *inode) (io.ReaderAt, []tree.Range, error) {
 }
 
 func (r *raw) ReadAt(p []byte, off int64) (int, error) {
-	if off < 0 {
-		return 0, errors.New("negative offset")
-	}
-	done := 0
-	for done < len(p) && off+int64(done) < r.size {
-		at := off + int64(done)
-		found, err := r.find(at)
+	return sparse.ReadPieces(p, off, r.size, func(p []byte, off int64) (int, error) {
+		found, err := r.find(off)
 		if err != nil {
-			return done, err
+			return 0, err
 		}
-		part := p[done:min(int64(len(p)), int64(done)+found.end-at)]
+		p = p[:min(int64(len(p)), found.end-off)]
 		if found.hole {
-			clear(part)
-			done += len(part)
-			continue
+			clear(p)
+			return len(p), nil
 		}
-		n, err := r.f.img.ReadAt(part, int64(found.at)+at-found.start)
-		if done += n; n < len(part) {
-			if err == nil || err == io.EOF {
-				err = io.ErrUnexpectedEOF
-			}
-			return done, err
-		}
-	}
-	if done < len(p) {
-		return done, io.EOF
-	}
-	return done, nil
+		return len(p), sparse.ReadFull(r.f.img, p, int64(found.at)+off-found.start)
+	})
 }
 
 // window reads small things that follow each other, many at once. It is for

@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"testing"
 
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/tree"
 )
 
@@ -46,7 +46,7 @@ func BenchmarkWriteVolume(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if err := os.Remove(writeVolume(b, v)); err != nil {
+		if err := os.Remove(judge.Save(b, v)); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -54,15 +54,14 @@ func BenchmarkWriteVolume(b *testing.B) {
 
 // BenchmarkMke2fs does the same with mke2fs from a directory.
 func BenchmarkMke2fs(b *testing.B) {
-	program := tool(b, "mke2fs")
 	dir := b.TempDir()
 	tr, size := imageLike(28_000, repeated(noise(1, 1<<20)))
 	writeDir(b, tr.Root, filepath.Join(dir, "root"))
 	image := filepath.Join(dir, "image")
 	b.SetBytes(size)
 	for b.Loop() {
-		if out, err := exec.Command(program, "-q", "-F", "-t", "ext4", "-d", filepath.Join(dir, "root"), image, "3G").CombinedOutput(); err != nil {
-			b.Fatal(err, string(out))
+		if out, err := judge.Run(b, "mke2fs", "-q", "-F", "-t", "ext4", "-d", filepath.Join(dir, "root"), image, "3G"); err != nil {
+			b.Fatal(err, out)
 		}
 		if err := os.Remove(image); err != nil {
 			b.Fatal(err)

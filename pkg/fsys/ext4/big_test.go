@@ -6,7 +6,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime/debug"
 	"strconv"
@@ -14,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/sparse"
 	"github.com/dibber-project/dibber/pkg/tree"
 )
@@ -103,7 +103,7 @@ func TestMillionSmallFiles(t *testing.T) {
 			dir := sample[r.IntN(len(sample))]
 			f := dir.Children[r.IntN(len(dir.Children))]
 			want, _ := io.ReadAll(f.Inode.Reader())
-			out, err := exec.Command(tool(t, "debugfs"), "-R", "cat /"+dir.Name+"/"+f.Name, path).Output()
+			out, err := judge.Output(t, "debugfs", "-R", "cat /"+dir.Name+"/"+f.Name, path)
 			if err != nil || string(out) != string(want) {
 				t.Errorf("/%s/%s: %q, not %q, %v", dir.Name, f.Name, out, want, err)
 			}
@@ -122,7 +122,7 @@ func TestHugeFileComesBack(t *testing.T) {
 		var path string
 		measured(t, "a file of 9 GiB", func() { _, path = needPlanAndWrite(t, b.tree(), 0, o) })
 		fsck(t, path)
-		command := exec.Command(tool(t, "debugfs"), "-R", "cat /huge", path)
+		command := judge.Command(t, "debugfs", "-R", "cat /huge", path)
 		out, err := command.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)

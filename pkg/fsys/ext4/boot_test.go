@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/tree"
 )
 
@@ -52,7 +53,7 @@ func TestKernelSeesWhatTheTreeSays(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.path = writeVolume(t, v)
+		s.path = judge.Save(t, v)
 		if s.action == "grow" {
 			if err := os.Truncate(s.path, 12*s.size); err != nil {
 				t.Fatal(err)
@@ -84,7 +85,7 @@ func (s *shown) judge(t *testing.T, seen []string) {
 			t.Fatalf("the volume did not grow: %q", seen)
 		}
 		t.Log(seen[0])
-		out := mustRun(t, "dumpe2fs", "-h", s.path)
+		out := judge.Must(t, "dumpe2fs", "-h", s.path)
 		bs := int64(s.o.BlockSize)
 		if bs == 0 {
 			bs = 4096
@@ -232,7 +233,7 @@ func (e *expecter) describeContent(b *strings.Builder, in *tree.Inode) {
 // boot shows volumes to a virtual machine and gives what it wrote of each.
 func boot(t *testing.T, kernel string, modules []string, all []*shown) map[string][]string {
 	t.Helper()
-	qemu := tool(t, "qemu-system-x86_64")
+	qemu := judge.Tool(t, "qemu-system-x86_64")
 	dir := t.TempDir()
 	out := filepath.Join(dir, "out")
 	if err := os.WriteFile(out, nil, 0o600); err != nil {

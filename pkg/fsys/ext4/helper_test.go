@@ -3,15 +3,12 @@ package ext4
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/tree"
 )
 
@@ -21,64 +18,11 @@ func testOptions() Options {
 	return Options{Label: "root", UUID: testUUID, HashSeed: [16]byte{1, 2, 3, 4, 5}, Time: 1700000000}
 }
 
-// tool finds one of e2fsprogs' programs or skips the test.
-func tool(t testing.TB, name string) string {
-	t.Helper()
-	if path, err := exec.LookPath(name); err == nil {
-		return path
-	}
-	for _, dir := range []string{"/usr/sbin", "/sbin"} {
-		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
-			return filepath.Join(dir, name)
-		}
-	}
-	t.Skipf("%s is not installed", name)
-	return ""
-}
-
-// runTool runs a tool and gives what it printed.
-func runTool(t testing.TB, name string, args ...string) (string, error) {
-	t.Helper()
-	out, err := exec.Command(tool(t, name), args...).CombinedOutput()
-	return string(out), err
-}
-
-// mustRun runs a tool that has to succeed.
-func mustRun(t testing.TB, name string, args ...string) string {
-	t.Helper()
-	out, err := runTool(t, name, args...)
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, tail(out))
-	}
-	return out
-}
-
 func tail(s string) string {
 	if len(s) > 6000 {
 		return "..." + s[len(s)-6000:]
 	}
 	return s
-}
-
-// writeVolume writes a volume's extents to a sparse file.
-func writeVolume(t testing.TB, v *Volume) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "volume")
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := f.Truncate(v.Size()); err != nil {
-		t.Fatal(err)
-	}
-	buf := make([]byte, 1<<20)
-	for _, e := range v.Extents() {
-		if _, err := io.CopyBuffer(io.NewOffsetWriter(f, e.Offset), struct{ io.Reader }{io.NewSectionReader(v, e.Offset, e.Length)}, buf); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return path
 }
 
 // checked plans, writes and checks a volume.
@@ -88,14 +32,14 @@ func checked(t testing.TB, tr *tree.Tree, size int64, o Options) (*Volume, strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := writeVolume(t, v)
+	path := judge.Save(t, v)
 	fsck(t, path)
 	return v, path
 }
 
 func fsck(t testing.TB, path string) {
 	t.Helper()
-	if out, err := runTool(t, "e2fsck", "-fn", path); err != nil {
+	if out, err := judge.Run(t, "e2fsck", "-fn", path); err != nil {
 		t.Fatalf("e2fsck -fn: %v\n%s", err, tail(out))
 	}
 }
@@ -103,7 +47,7 @@ func fsck(t testing.TB, path string) {
 // debugfs runs one command on an image.
 func debugfs(t testing.TB, path, command string) string {
 	t.Helper()
-	return mustRun(t, "debugfs", "-R", command, path)
+	return judge.Must(t, "debugfs", "-R", command, path)
 }
 
 // builder builds trees by path.

@@ -5,13 +5,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/dibber-project/dibber/pkg/judge"
 )
 
 // facts are the lines of dumpe2fs that follow from size and options alone.
 func facts(t *testing.T, args ...string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
-	for line := range strings.Lines(mustRun(t, "dumpe2fs", args...)) {
+	for line := range strings.Lines(judge.Must(t, "dumpe2fs", args...)) {
 		name, value, _ := strings.Cut(line, ":")
 		switch name {
 		case "Filesystem UUID", "Filesystem created", "Last write time", "Last checked", "Lifetime writes",
@@ -48,7 +50,7 @@ func compareWithMke2fs(t *testing.T, size int64, args ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ours := writeVolume(t, v)
+	ours := judge.Save(t, v)
 	fsck(t, ours)
 
 	theirs := filepath.Join(t.TempDir(), "theirs")
@@ -65,7 +67,7 @@ func compareWithMke2fs(t *testing.T, size int64, args ...string) {
 	if len(args) == 0 || args[0] != "-t" {
 		args = append([]string{"-t", "ext4"}, args...)
 	}
-	mustRun(t, "mke2fs", append(append([]string{"-F", "-q"}, args...), theirs)...)
+	judge.Must(t, "mke2fs", append(append([]string{"-F", "-q"}, args...), theirs)...)
 
 	want, got := facts(t, "-h", theirs), facts(t, "-h", ours)
 	for name := range want {

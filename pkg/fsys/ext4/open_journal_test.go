@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/sparse"
 	"github.com/dibber-project/dibber/pkg/tree/treetest"
 )
@@ -30,7 +31,7 @@ func dirty(t *testing.T, open string, args ...string) string {
 		fmt.Sprintf("%s\njw -b %s %s\njc\n", open, blocks[2], at("escaped")) +
 		fmt.Sprintf("%s\njw -r %s\njw -b %s %s\njc\n", open, blocks[1], blocks[0], at("escaped"))
 	must(t, os.WriteFile(at("script"), []byte(script), 0o644))
-	mustRun(t, "debugfs", "-w", "-f", at("script"), path)
+	judge.Must(t, "debugfs", "-w", "-f", at("script"), path)
 	return path
 }
 
@@ -70,7 +71,7 @@ func TestDirtyJournalReadsAsE2fsckReplaysIt(t *testing.T) {
 
 			before, err := os.ReadFile(path)
 			must(t, err)
-			_, err = runTool(t, "e2fsck", "-fy", path)
+			_, err = judge.Run(t, "e2fsck", "-fy", path)
 			t.Log(err)
 			f, err = openImage(t, path)
 			must(t, err)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/sparse"
 	"github.com/dibber-project/dibber/pkg/tree"
 	"github.com/dibber-project/dibber/pkg/tree/treetest"
@@ -19,7 +20,7 @@ func ours(t testing.TB, tr *tree.Tree, size int64, o Options) []byte {
 	v, err := Plan(tr, size, o)
 	must(t, err)
 	b := make([]byte, v.Size())
-	must(t, readFull(v, b, 0))
+	must(t, sparse.ReadFull(v, b, 0))
 	return b
 }
 
@@ -84,7 +85,7 @@ func TestInfoSaysWhatDumpe2fsDoes(t *testing.T) {
 			i := f.Info()
 			want := facts(t, "-h", path)
 			free := map[string]string{}
-			for line := range strings.Lines(mustRun(t, "dumpe2fs", "-h", path)) {
+			for line := range strings.Lines(judge.Must(t, "dumpe2fs", "-h", path)) {
 				name, value, _ := strings.Cut(line, ":")
 				free[name] = strings.TrimSpace(value)
 			}
@@ -105,7 +106,7 @@ func TestInfoSaysWhatDumpe2fsDoes(t *testing.T) {
 			if blocks, inodes := f.free(true); int64(blocks)*i.BlockSize != i.Free || int64(inodes) != i.FreeInodes {
 				t.Errorf("the block groups say %d blocks and %d inodes are free", blocks, inodes)
 			}
-			if out := mustRun(t, "blkid", "-p", "-o", "value", "-s", "TYPE", path); strings.TrimSpace(out) != i.Type {
+			if out := judge.Must(t, "blkid", "-p", "-o", "value", "-s", "TYPE", path); strings.TrimSpace(out) != i.Type {
 				t.Errorf("the type is %q, want %q", i.Type, out)
 			}
 			if !i.Clean || i.NeedsRecovery || i.UUID[0] != 1 || i.UUID[15] != 0xef || i.Made < 1<<30 {
@@ -185,7 +186,7 @@ func TestJournalElsewhereIsRefusedIfItIsNeeded(t *testing.T) {
 func TestWrongChecksumsAreFound(t *testing.T) {
 	dir := sourceDir(t)
 	path := madeBy(t, 40<<20, "-t", "ext4", "-b", "1024", "-d", dir)
-	_, _ = runTool(t, "e2fsck", "-fyD", path)
+	_, _ = judge.Run(t, "e2fsck", "-fyD", path)
 	image, err := os.ReadFile(path)
 	must(t, err)
 	f, err := Open(sparse.Bytes(image))
@@ -236,8 +237,8 @@ func TestWrongChecksumsAreFound(t *testing.T) {
 
 func TestEncryptedPartsAreErrorsAndTheRestIsRead(t *testing.T) {
 	path := madeBy(t, 16<<20, "-t", "ext4", "-O", "encrypt", "-d", sourceDir(t), "-N", "2000")
-	mustRun(t, "debugfs", "-w", "-R", "set_inode_field /few flags 0x80800", path)
-	mustRun(t, "debugfs", "-w", "-R", "set_inode_field /etc/filexxx flags 0x80800", path)
+	judge.Must(t, "debugfs", "-w", "-R", "set_inode_field /few flags 0x80800", path)
+	judge.Must(t, "debugfs", "-w", "-R", "set_inode_field /etc/filexxx flags 0x80800", path)
 	f, err := openImage(t, path)
 	must(t, err)
 	for name, ok := range map[string]bool{"/few": true, "/few/pipe": false, "/etc/filexxx": false, "/etc/filexx": true} {

@@ -4,12 +4,12 @@ import (
 	"encoding/binary"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/sparse"
 	"github.com/dibber-project/dibber/pkg/tree"
 )
@@ -53,7 +53,7 @@ func fuzzBases(t testing.TB) [][]byte {
 // foreignBases are tiny volumes of mke2fs with features of their own, if it is
 // installed.
 func foreignBases(t testing.TB) [][]byte {
-	mke2fs, err := exec.LookPath("mke2fs")
+	mke2fs, err := judge.Find("mke2fs")
 	if err != nil {
 		return nil
 	}
@@ -71,7 +71,7 @@ func foreignBases(t testing.TB) [][]byte {
 		path := filepath.Join(t.TempDir(), "image")
 		must(t, os.WriteFile(path, make([]byte, 400<<10), 0o644))
 		all := append([]string{"-F", "-q", "-t", "ext4", "-b", "1024", "-N", "64", "-d", dir}, strings.Fields(args)...)
-		if out, err := exec.Command(mke2fs, append(all, path)...).CombinedOutput(); err != nil {
+		if out, err := judge.Run(t, mke2fs, append(all, path)...); err != nil {
 			t.Fatalf("mke2fs %s: %v\n%s", args, err, out)
 		}
 		b, err := os.ReadFile(path)

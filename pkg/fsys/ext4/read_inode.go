@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/dibber-project/dibber/pkg/sparse"
 	"github.com/dibber-project/dibber/pkg/tree"
 )
 
@@ -230,7 +231,7 @@ func (f *FS) target(in *fileInode) (string, error) {
 		b = in.Block[:in.size]
 	default:
 		b = make([]byte, in.size)
-		err = readFull(f.content(in), b, 0)
+		err = sparse.ReadFull(f.content(in), b, 0)
 	}
 	if err != nil {
 		return "", fmt.Errorf("reading the symbolic link: %w", err)

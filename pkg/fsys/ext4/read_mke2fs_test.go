@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/tree"
 )
 
@@ -45,7 +46,7 @@ func TestDirectoriesWithAnIndexReadAsTheirSource(t *testing.T) {
 	for _, c := range []string{"-b 1024", "-b 1024 -O ^metadata_csum", "-b 1024 -O casefold -E encoding=utf8", "-b 4096 -O large_dir"} {
 		t.Run(c, func(t *testing.T) {
 			path := madeBy(t, 40<<20, append(append([]string{"-t", "ext4"}, strings.Fields(c)...), "-d", dir)...)
-			if out, err := runTool(t, "e2fsck", "-fyD", path); err != nil && !strings.Contains(out, "FILE SYSTEM WAS MODIFIED") {
+			if out, err := judge.Run(t, "e2fsck", "-fyD", path); err != nil && !strings.Contains(out, "FILE SYSTEM WAS MODIFIED") {
 				t.Fatal(tail(out))
 			}
 			if !strings.Contains(debugfs(t, path, "htree_dump /many"), "Number of entries") {
@@ -97,7 +98,7 @@ func TestExtentTreeOfSeveralLevelsReadsAsItsSource(t *testing.T) {
 	}
 	must(t, f.Close())
 	path := madeBy(t, 60<<20, "-t", "ext4", "-b", "1024")
-	mustRun(t, "debugfs", "-w", "-R", "write "+filepath.Join(dir, "file")+" file", path)
+	judge.Must(t, "debugfs", "-w", "-R", "write "+filepath.Join(dir, "file")+" file", path)
 	if out := debugfs(t, path, "stat /file"); !strings.Contains(out, "(ETB1)") {
 		t.Fatalf("no tree of two levels:\n%.2000s", out)
 	}

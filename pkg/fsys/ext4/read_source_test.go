@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/sparse"
 	"github.com/dibber-project/dibber/pkg/tree"
 	"github.com/dibber-project/dibber/pkg/tree/treetest"
@@ -74,7 +75,7 @@ func giveAttributes(t *testing.T, dir string) {
 		must(t, unix.Lsetxattr(file, "trusted.t", []byte("root's"), 0))
 		must(t, unix.Lsetxattr(file, "security.capability", []byte("\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"), 0))
 	}
-	if setfacl, err := exec.LookPath("setfacl"); err == nil {
+	if setfacl, err := judge.Find("setfacl"); err == nil {
 		_ = exec.Command(setfacl, "-m", "u:1234:rwx,g:99:r,m::rx", file).Run()
 		_ = exec.Command(setfacl, "-d", "-m", "u:77:rw,o::-", filepath.Join(dir, "attrs/dir")).Run()
 	}
@@ -165,7 +166,7 @@ func madeBy(t testing.TB, size int64, args ...string) string {
 	path := filepath.Join(t.TempDir(), "image")
 	must(t, os.WriteFile(path, nil, 0o644))
 	must(t, os.Truncate(path, size))
-	mustRun(t, "mke2fs", append(append([]string{"-F", "-q"}, args...), path)...)
+	judge.Must(t, "mke2fs", append(append([]string{"-F", "-q"}, args...), path)...)
 	return path
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/dibber-project/dibber/pkg/sparse"
 	"github.com/dibber-project/dibber/pkg/tree"
 )
 
@@ -197,7 +198,7 @@ func (f *FS) xattrValue(number uint64, size int64) ([]byte, error) {
 		return nil, fmt.Errorf("inode %d is not the value of an extended attribute", number)
 	}
 	b := make([]byte, size)
-	if err := readFull(f.content(in), b, 0); err != nil {
+	if err := sparse.ReadFull(f.content(in), b, 0); err != nil {
 		return nil, err
 	}
 	f.attrs.keepValue(number, b)

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/sparse"
 	"github.com/dibber-project/dibber/pkg/tree"
 	"github.com/dibber-project/dibber/pkg/tree/tarfile"
@@ -18,7 +19,7 @@ func BenchmarkRealTree(b *testing.B) {
 		b.Run("copy of the archive", func(b *testing.B) {
 			to := filepath.Join(b.TempDir(), "copy")
 			for b.Loop() {
-				mustRun(b, "cp", name, to)
+				judge.Must(b, "cp", name, to)
 				if err := os.Remove(to); err != nil {
 					b.Fatal(err)
 				}

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/dibber-project/dibber/pkg/fsys/fat"
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/sparse"
 	"github.com/dibber-project/dibber/pkg/sparse/sparsetest"
 	"github.com/dibber-project/dibber/pkg/tree"
@@ -25,26 +25,6 @@ const (
 	gib = 1 << 30
 )
 
-// tool finds a program, also where the PATH of ordinary users does not look.
-func tool(t testing.TB, name string) string {
-	t.Helper()
-	for _, p := range []string{name, "/usr/sbin/" + name, "/sbin/" + name} {
-		if found, err := exec.LookPath(p); err == nil {
-			return found
-		}
-	}
-	t.Skipf("needs %s", name)
-	return ""
-}
-
-func run(t testing.TB, args ...string) (string, error) {
-	t.Helper()
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), "TZ=UTC", "LC_ALL=C.UTF-8")
-	out, err := cmd.CombinedOutput()
-	return string(out), err
-}
-
 func plan(t testing.TB, tr *tree.Tree, size int64, o fat.Options) *fat.Volume {
 	t.Helper()
 	v, err := fat.Plan(tr, size, o)
@@ -54,26 +34,9 @@ func plan(t testing.TB, tr *tree.Tree, size int64, o fat.Options) *fat.Volume {
 	return v
 }
 
-// save writes a volume to a file of its size.
-func save(t testing.TB, img sparse.Image) string {
-	t.Helper()
-	f, err := os.Create(filepath.Join(t.TempDir(), "fat.img"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := f.Truncate(img.Size()); err != nil {
-		t.Fatal(err)
-	}
-	if err := sparse.Copy(f, img, sparse.CopyOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	return f.Name()
-}
-
 func fsck(t testing.TB, file string) {
 	t.Helper()
-	if out, err := run(t, tool(t, "fsck.vfat"), "-n", file); err != nil {
+	if out, err := judge.Run(t, "fsck.vfat", "-n", file); err != nil {
 		t.Errorf("fsck.vfat: %v\n%s", err, out)
 	}
 }
@@ -82,7 +45,7 @@ func fsck(t testing.TB, file string) {
 func contents(t testing.TB, file string) map[string]string {
 	t.Helper()
 	dir := t.TempDir()
-	if out, err := run(t, tool(t, "mcopy"), "-s", "-n", "-i", file, "::/", dir); err != nil {
+	if out, err := judge.Run(t, "mcopy", "-s", "-n", "-i", file, "::/", dir); err != nil {
 		t.Fatalf("mcopy: %v\n%s", err, out)
 	}
 	found := map[string]string{}
@@ -186,7 +149,7 @@ func TestVolumesOfEverySizeHoldTheTree(t *testing.T) {
 			if c.bits != 0 && v.Bits != c.bits {
 				t.Errorf("FAT%d, want FAT%d", v.Bits, c.bits)
 			}
-			file := save(t, v)
+			file := judge.Save(t, v)
 			fsck(t, file)
 			if got := contents(t, file); !maps.Equal(got, want) {
 				t.Errorf("mcopy found %d entries, want %d: %v", len(got), len(want), difference(got, want))
@@ -198,7 +161,7 @@ func TestVolumesOfEverySizeHoldTheTree(t *testing.T) {
 func TestASmallVolumeHoldsASmallTree(t *testing.T) {
 	tr := treetest.New(t, map[string]string{"/EFI/BOOT/x": "file 0644 0:0 x", "/y": "file 0644 0:0 y"})
 	for _, size := range []int64{64 * kib, 100*kib + 1, mib} {
-		file := save(t, plan(t, tr, size, fat.Options{Label: "SMALL"}))
+		file := judge.Save(t, plan(t, tr, size, fat.Options{Label: "SMALL"}))
 		fsck(t, file)
 		if got, want := contents(t, file), wanted(t, tr); !maps.Equal(got, want) {
 			t.Errorf("%d bytes: %v", size, difference(got, want))
@@ -223,7 +186,7 @@ func difference(a, b map[string]string) (paths []string) {
 
 func TestTheChecksFailOnADamagedVolume(t *testing.T) {
 	tr := many(t)
-	file := save(t, plan(t, tr, 64*mib, fat.Options{}))
+	file := judge.Save(t, plan(t, tr, 64*mib, fat.Options{}))
 	for _, damage := range []struct {
 		what   string
 		offset int64
@@ -241,7 +204,7 @@ func TestTheChecksFailOnADamagedVolume(t *testing.T) {
 		if err := os.WriteFile(bad, b, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if out, err := run(t, tool(t, "fsck.vfat"), "-n", bad); err == nil {
+		if out, err := judge.Run(t, "fsck.vfat", "-n", bad); err == nil {
 			t.Errorf("fsck.vfat found nothing wrong with %s:\n%s", damage.what, out)
 		}
 	}
@@ -249,7 +212,7 @@ func TestTheChecksFailOnADamagedVolume(t *testing.T) {
 
 func TestMcopyFindsAPlantedDifference(t *testing.T) {
 	tr := many(t)
-	file := save(t, plan(t, tr, 16*mib, fat.Options{}))
+	file := judge.Save(t, plan(t, tr, 16*mib, fat.Options{}))
 	b, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -276,7 +239,7 @@ func parameters(b []byte) string {
 }
 
 func TestSizesAreThoseOfMkfs(t *testing.T) {
-	mkfs := tool(t, "mkfs.vfat")
+	mkfs := judge.Tool(t, "mkfs.vfat")
 	sizes := []int64{128 * kib, 200 * kib, mib, 2 * mib, 2*mib + 512, 3 * mib, 4 * mib, 4*mib + 512, 4210688, 8 * mib, 15 * mib,
 		16*mib + 512, 17 * mib, 32*mib - 1024, 32 * mib, 32*mib + 512, 33 * mib, 63 * mib, 64 * mib, 100 * mib, 127 * mib,
 		128*mib + 1536, 200 * mib, 256 * mib, 257 * mib, 260 * mib, 260*mib + 512, 505 * mib, 511 * mib, 512*mib - 512, 512 * mib,
@@ -301,9 +264,9 @@ func compareWithMkfs(t *testing.T, mkfs string, args []string, size int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := save(t, sparse.Zero(size))
+	file := judge.Save(t, sparse.Zero(size))
 	defer os.Remove(file)
-	out, theirs := run(t, slices.Concat([]string{mkfs}, args, []string{file})...)
+	out, theirs := judge.Run(t, mkfs, slices.Concat(args, []string{file})...)
 	v, ours := fat.Plan(treetest.New(t, nil), size, o)
 	// Too few clusters for FAT32 are a warning there and an error here.
 	few := strings.Contains(out, "less then suggested minimum")
@@ -357,18 +320,18 @@ func TestHolesOfFilesStayHoles(t *testing.T) {
 	if n := sparse.DataSize(v); n > 100*kib {
 		t.Errorf("%d bytes of data", n)
 	}
-	if got := contents(t, save(t, v)); got["/sparse"] != string(content) {
+	if got := contents(t, judge.Save(t, v)); got["/sparse"] != string(content) {
 		t.Error("the content differs")
 	}
 }
 
 func TestLabelAndTimesAreSeenByOthers(t *testing.T) {
-	file := save(t, plan(t, many(t), 64*mib, fat.Options{Label: "MY LABEL", Serial: 0xabcd1234}))
-	out, err := run(t, tool(t, "mdir"), "-i", file, "::/EFI/BOOT")
+	file := judge.Save(t, plan(t, many(t), 64*mib, fat.Options{Label: "MY LABEL", Serial: 0xabcd1234}))
+	out, err := judge.Run(t, "mdir", "-i", file, "::/EFI/BOOT")
 	if err != nil || !strings.Contains(out, "MY LABEL") || !strings.Contains(out, "2023-11-14  22:13") || !strings.Contains(out, "ABCD-1234") {
 		t.Errorf("mdir: %v\n%s", err, out)
 	}
-	out, err = run(t, tool(t, "blkid"), "-p", "-o", "export", file)
+	out, err = judge.Run(t, "blkid", "-p", "-o", "export", file)
 	for _, want := range []string{"LABEL=MY\\ LABEL", "UUID=ABCD-1234", "TYPE=vfat", "VERSION=FAT16"} {
 		if err != nil || !strings.Contains(out, want) {
 			t.Errorf("blkid: %v, no %s in\n%s", err, want, out)
@@ -407,7 +370,7 @@ func TestWhatFATCannotHoldIsRefusedByPath(t *testing.T) {
 func TestFilesReachTheirLimitAndNotBeyond(t *testing.T) {
 	tr := hollow(t, 4*gib-4096)
 	i := tr.Lookup("/hollow").Inode
-	fsck(t, save(t, plan(t, tr, 5*gib, fat.Options{})))
+	fsck(t, judge.Save(t, plan(t, tr, 5*gib, fat.Options{})))
 	// fsck.vfat 4.2 counts the bytes of the last cluster's chain in 32 bits and
 	// finds 0 of them, so the largest size goes without it.
 	i.Size = 4*gib - 1

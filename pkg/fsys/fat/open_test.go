@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/dibber-project/dibber/pkg/fsys/fat"
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/sparse"
 	"github.com/dibber-project/dibber/pkg/tree"
 	"github.com/dibber-project/dibber/pkg/tree/treetest"
@@ -149,7 +150,7 @@ func compareWithDir(t *testing.T, got *tree.Tree, dir string) {
 }
 
 func TestVolumesOfMkfsAndMtoolsAreRead(t *testing.T) {
-	mkfs, mcopy := tool(t, "mkfs.vfat"), tool(t, "mcopy")
+	mkfs, mcopy := judge.Tool(t, "mkfs.vfat"), judge.Tool(t, "mcopy")
 	dir := someFiles(t)
 	top, err := filepath.Glob(dir + "/*")
 	if err != nil {
@@ -166,11 +167,11 @@ func TestVolumesOfMkfsAndMtoolsAreRead(t *testing.T) {
 		{[]string{"-F", "32", "-S", "4096", "-n", "ESP", "-i", "1234abcd"}, 300 * mib, 32},
 		{[]string{"-F", "16", "-f", "1", "-r", "16", "-n", "X", "-i", "1234abcd"}, 40 * mib, 16},
 	} {
-		file := save(t, sparse.Zero(c.size))
-		if out, err := run(t, slices.Concat([]string{mkfs}, c.args, []string{file})...); err != nil {
+		file := judge.Save(t, sparse.Zero(c.size))
+		if out, err := judge.Run(t, mkfs, slices.Concat(c.args, []string{file})...); err != nil {
 			t.Fatalf("mkfs.vfat: %v\n%s", err, out)
 		}
-		if out, err := run(t, slices.Concat([]string{mcopy, "-s", "-m", "-i", file}, top, []string{"::/"})...); err != nil {
+		if out, err := judge.Run(t, mcopy, slices.Concat([]string{"-s", "-m", "-i", file}, top, []string{"::/"})...); err != nil {
 			t.Fatalf("%q: mcopy: %v\n%s", c.args, err, out)
 		}
 		f := openFile(t, file)
@@ -182,8 +183,8 @@ func TestVolumesOfMkfsAndMtoolsAreRead(t *testing.T) {
 }
 
 func TestFAT32OfTooFewClustersIsFAT32(t *testing.T) {
-	file := save(t, sparse.Zero(20*mib))
-	if out, err := run(t, tool(t, "mkfs.vfat"), "-F", "32", "-n", "FEW", file); err != nil {
+	file := judge.Save(t, sparse.Zero(20*mib))
+	if out, err := judge.Run(t, "mkfs.vfat", "-F", "32", "-n", "FEW", file); err != nil {
 		t.Fatalf("mkfs.vfat: %v\n%s", err, out)
 	}
 	if f := openFile(t, file); f.Bits != 32 || f.Label != "FEW" || f.FreeClusters != f.Clusters-1 {
@@ -192,9 +193,9 @@ func TestFAT32OfTooFewClustersIsFAT32(t *testing.T) {
 }
 
 func TestFilesInPiecesAreRead(t *testing.T) {
-	mkfs, mcopy, mdel := tool(t, "mkfs.vfat"), tool(t, "mcopy"), tool(t, "mdel")
-	file := save(t, sparse.Zero(8*mib))
-	if out, err := run(t, mkfs, "-s", "1", file); err != nil {
+	mkfs, mcopy, mdel := judge.Tool(t, "mkfs.vfat"), judge.Tool(t, "mcopy"), judge.Tool(t, "mdel")
+	file := judge.Save(t, sparse.Zero(8*mib))
+	if out, err := judge.Run(t, mkfs, "-s", "1", file); err != nil {
 		t.Fatalf("mkfs.vfat: %v\n%s", err, out)
 	}
 	dir, gaps := t.TempDir(), t.TempDir()
@@ -204,12 +205,12 @@ func TestFilesInPiecesAreRead(t *testing.T) {
 			if err := os.WriteFile(name, bytes.Repeat([]byte{byte(i)}, 1000), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			if out, err := run(t, mcopy, "-i", file, name, "::/"); err != nil {
+			if out, err := judge.Run(t, mcopy, "-i", file, name, "::/"); err != nil {
 				t.Fatalf("mcopy: %v\n%s", err, out)
 			}
 		}
 	}
-	if out, err := run(t, mdel, "-i", file, "::/"+filepath.Base(gaps)+"*"); err != nil {
+	if out, err := judge.Run(t, mdel, "-i", file, "::/"+filepath.Base(gaps)+"*"); err != nil {
 		t.Fatalf("mdel: %v\n%s", err, out)
 	}
 	big := filepath.Join(dir, "in pieces")
@@ -223,7 +224,7 @@ func TestFilesInPiecesAreRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range []string{fill, big} {
-		if out, err := run(t, mcopy, "-i", file, f, "::/"); err != nil {
+		if out, err := judge.Run(t, mcopy, "-i", file, f, "::/"); err != nil {
 			t.Fatalf("mcopy: %v\n%s", err, out)
 		}
 	}
@@ -250,7 +251,6 @@ func TestFilesInPiecesAreRead(t *testing.T) {
 }
 
 func TestTheVolumeThatQEMUMakesOfADirectoryIsRead(t *testing.T) {
-	qemu := tool(t, "qemu-img")
 	dir := t.TempDir()
 	for name, size := range map[string]int{"KERNEL.IMG": 100_000, "a long name.txt": 10, "SUB/FILE": 5000} {
 		p := filepath.Join(dir, name)
@@ -262,7 +262,7 @@ func TestTheVolumeThatQEMUMakesOfADirectoryIsRead(t *testing.T) {
 		}
 	}
 	disk := filepath.Join(t.TempDir(), "disk.img")
-	if out, err := run(t, qemu, "convert", "-O", "raw", "fat:"+dir, disk); err != nil {
+	if out, err := judge.Run(t, "qemu-img", "convert", "-O", "raw", "fat:"+dir, disk); err != nil {
 		t.Skipf("qemu-img reads no directories here: %s", out)
 	}
 	img, err := sparse.Open(disk)

@@ -9,7 +9,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -19,7 +18,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dibber-project/dibber/pkg/fsys/fsystest"
 	"github.com/dibber-project/dibber/pkg/fsys/squashfs"
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/sparse"
 	"github.com/dibber-project/dibber/pkg/tree"
 	"github.com/dibber-project/dibber/pkg/tree/treetest"
@@ -27,187 +28,47 @@ import (
 
 var _ tree.Source = (*squashfs.FS)(nil)
 
-// tool finds a program, also where the PATH of ordinary users does not look.
-func tool(t testing.TB, name string) string {
-	t.Helper()
-	for _, p := range []string{name, "/usr/sbin/" + name, "/sbin/" + name} {
-		if found, err := exec.LookPath(p); err == nil {
-			return found
-		}
-	}
-	t.Skipf("needs %s", name)
-	return ""
-}
-
-func run(t testing.TB, args ...string) {
-	t.Helper()
-	if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-		t.Fatalf("%q: %v\n%s", args, err, out)
-	}
-}
-
 func open(t testing.TB, file string) *squashfs.FS {
 	t.Helper()
-	img, err := sparse.Open(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { img.Close() })
-	f, err := squashfs.Open(img)
+	f, err := squashfs.Open(judge.Load(t, file))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return f
 }
 
-func load(t testing.TB, s tree.Source) *tree.Tree {
-	t.Helper()
-	tr, err := tree.Load(s, s.Root(), 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tr
-}
-
-// maker puts things into a directory; the first fault ends the test.
-type maker struct {
-	t   testing.TB
-	dir string
-}
-
-func (m maker) must(err error) {
-	m.t.Helper()
-	if err != nil {
-		m.t.Fatal(err)
-	}
-}
-
-func (m maker) file(name string, content []byte) string {
-	p := filepath.Join(m.dir, name)
-	m.must(os.MkdirAll(filepath.Dir(p), 0o755))
-	m.must(os.WriteFile(p, content, 0o644))
-	return p
-}
-
-// text is n bytes that compress somewhat.
-func text(n int) []byte {
-	random := rand.New(rand.NewPCG(uint64(n), 1))
-	var b bytes.Buffer
-	for b.Len() < n {
-		fmt.Fprintf(&b, "%d:%s\n", random.IntN(1000), strings.Repeat("ab", random.IntN(20)))
-	}
-	return b.Bytes()[:n]
-}
-
-// richDir makes a directory with all that a file system may hold, as far as
-// the user may make it.
-func richDir(t testing.TB) string {
-	m := maker{t, t.TempDir()}
-	for _, n := range []int{0, 1, 100, 4095, 4096, 4097, 131071, 131072, 131073, 300_000} {
-		m.file(fmt.Sprintf("sizes/%d", n), text(n))
-	}
-	noise := make([]byte, 500_000)
-	random := rand.New(rand.NewPCG(7, 8))
-	for i := range noise {
-		noise[i] = byte(random.Uint32())
-	}
-	m.file("noise", noise)
-	m.file("big", bytes.Repeat(text(70_000), 20))
-	m.file("zeros", make([]byte, 400_000))
-	for i := range 400 {
-		m.file(fmt.Sprintf("many/a name with the number %d", i), text(i%200))
-	}
-	m.file("names/"+strings.Repeat("n", 255), []byte("x"))
-	m.file("names/with \n and \xff", []byte("y"))
-	m.file("deep"+strings.Repeat("/d", 50)+"/end", []byte("deep"))
-	m.must(os.Mkdir(filepath.Join(m.dir, "empty"), 0o755))
-
-	hole, err := os.Create(filepath.Join(m.dir, "holes"))
-	m.must(err)
-	for _, at := range []int64{1 << 20, 3 << 20, 3<<20 + 4096} {
-		_, err = hole.WriteAt(text(5000), at)
-		m.must(err)
-	}
-	m.must(hole.Truncate(9<<20 + 17))
-	m.must(hole.Close())
-
-	m.must(os.Link(filepath.Join(m.dir, "noise"), filepath.Join(m.dir, "linked")))
-	m.must(os.Link(filepath.Join(m.dir, "noise"), filepath.Join(m.dir, "sizes/linked")))
-	m.must(os.Symlink("noise", filepath.Join(m.dir, "link")))
-	m.must(os.Symlink(strings.Repeat("t", 4000), filepath.Join(m.dir, "long link")))
-	m.must(unix.Mkfifo(filepath.Join(m.dir, "fifo"), 0o640))
-
-	with := m.file("with attributes", []byte("z"))
-	for _, x := range []struct{ name, value string }{
-		{"user.a", "1"}, {"user.empty", ""}, {"user.long", strings.Repeat("v", 2000)}, {"user." + strings.Repeat("k", 200), "k"},
-	} {
-		for _, p := range []string{with, filepath.Join(m.dir, "empty"), filepath.Join(m.dir, "zeros")} {
-			if err := unix.Lsetxattr(p, x.name, []byte(x.value), 0); err != nil {
-				t.Logf("no attributes in %s: %v", m.dir, err)
-				break
-			}
-		}
-	}
-	if os.Geteuid() == 0 {
-		m.must(unix.Mknod(filepath.Join(m.dir, "char"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))))
-		m.must(unix.Mknod(filepath.Join(m.dir, "block"), unix.S_IFBLK|0o660, int(unix.Mkdev(4095, 0x12345))))
-		m.must(unix.Mknod(filepath.Join(m.dir, "socket"), unix.S_IFSOCK|0o660, 0))
-		for i, name := range []string{"noise", "many", "sizes/100", "fifo"} {
-			m.must(os.Lchown(filepath.Join(m.dir, name), 1000+i, 70_000*i))
-		}
-		m.must(os.Chmod(filepath.Join(m.dir, "sizes/100"), 0o4751|os.ModeSetuid))
-		_ = unix.Lsetxattr(with, "trusted.t", []byte("t"), 0)
-	}
-	m.must(filepath.WalkDir(m.dir, func(p string, _ os.DirEntry, err error) error {
-		m.must(err)
-		when := unix.Timespec{Sec: 1_700_000_000 + int64(len(p))}
-		return unix.UtimesNanoAt(unix.AT_FDCWD, p, []unix.Timespec{when, when}, unix.AT_SYMLINK_NOFOLLOW)
-	}))
-	return m.dir
-}
-
-func linesOf(t testing.TB, dir string) map[string]string {
-	t.Helper()
-	tr, err := tree.OpenDir(dir, tree.DirOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tr.Close()
-	return treetest.Format(t, tr)
-}
-
 func TestImagesOfMksquashfsHoldTheirSource(t *testing.T) {
-	mksquashfs := tool(t, "mksquashfs")
-	dir := richDir(t)
-	want := linesOf(t, dir)
-	for _, args := range [][]string{
+	dir := fsystest.RichDir(t, 255)
+	want := fsystest.Lines(t, dir)
+	kinds := [][]string{
 		{"-comp", "gzip"},
+		{"-comp", "lz4", "-b", "1M"},
+		{"-comp", "zstd", "-always-use-fragments", "-nopad"},
 		{"-comp", "gzip", "-b", "4096", "-no-fragments"},
 		{"-comp", "gzip", "-noI", "-noD", "-noF", "-noX"},
-		{"-comp", "lz4", "-b", "1M"},
 		{"-comp", "xz"},
 		{"-comp", "xz", "-b", "1M", "-Xdict-size", "50%"},
 		{"-comp", "lz4", "-Xhc", "-noI", "-no-exports"},
-		{"-comp", "zstd", "-always-use-fragments", "-nopad"},
 		{"-comp", "zstd", "-Xcompression-level", "1", "-no-duplicates", "-b", "64K"},
-	} {
+	}
+	for _, args := range judge.Few(kinds, 3) {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "image")
-			run(t, slices.Concat([]string{mksquashfs, dir, file, "-quiet", "-no-progress"}, args)...)
+			judge.Must(t, "mksquashfs", slices.Concat([]string{dir, file, "-quiet", "-no-progress"}, args)...)
 			f := open(t, file)
 			if f.Compressor != args[1] || f.Inodes < 400 || f.Size == 0 {
 				t.Errorf("read %+v", f)
 			}
-			treetest.CompareLines(t, treetest.Format(t, load(t, f)), want)
+			treetest.CompareLines(t, treetest.Format(t, fsystest.Load(t, f)), want)
 		})
 	}
 }
 
 func TestImagesOfSqfstarHoldTheirSource(t *testing.T) {
-	dir := richDir(t)
-	want := linesOf(t, dir)
+	dir := fsystest.RichDir(t, 255)
+	want := fsystest.Lines(t, dir)
 	file, archive := filepath.Join(t.TempDir(), "image"), filepath.Join(t.TempDir(), "tar")
-	pack := []string{tool(t, "tar"), "-C", dir, "--xattrs", "--xattrs-include=*", "--format=posix", "-cf", archive, "--"}
+	pack := []string{"-C", dir, "--xattrs", "--xattrs-include=*", "--format=posix", "-cf", archive, "--"}
 	top, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -215,28 +76,28 @@ func TestImagesOfSqfstarHoldTheirSource(t *testing.T) {
 	for _, e := range top { // one by one, since sqfstar takes no "."
 		pack = append(pack, e.Name())
 	}
-	run(t, pack...)
+	judge.Must(t, "tar", pack...)
 	in, err := os.Open(archive)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer in.Close()
-	cmd := exec.Command(tool(t, "sqfstar"), "-quiet", "-no-progress", "-root-mode", "755", file)
+	cmd := judge.Command(t, "sqfstar", "-quiet", "-no-progress", "-root-mode", "755", file)
 	cmd.Stdin = in
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("sqfstar: %v\n%s", err, out)
 	}
-	got := treetest.Format(t, load(t, open(t, file)))
+	got := treetest.Format(t, fsystest.Load(t, open(t, file)))
 	got["/"] = want["/"] // which has no place in the archive
 	treetest.CompareLines(t, got, want)
 }
 
 func TestImagesOfOtherToolsHoldTheirSource(t *testing.T) {
-	gensquashfs := tool(t, "gensquashfs")
-	dir := richDir(t)
+	gensquashfs := judge.Tool(t, "gensquashfs")
+	dir := fsystest.RichDir(t, 255)
 	// gensquashfs leaves out empty attributes and the time of the root, and makes
 	// hard links files of their own.
-	theirs := linesOf(t, dir)
+	theirs := fsystest.Lines(t, dir)
 	for p, line := range theirs {
 		if first, isLink := strings.CutPrefix(line, "link "); isLink {
 			line = theirs[first]
@@ -246,21 +107,20 @@ func TestImagesOfOtherToolsHoldTheirSource(t *testing.T) {
 	theirs["/"] = "dir 0755 0:0"
 	for _, compressor := range []string{"gzip", "lz4", "xz", "zstd"} {
 		file := filepath.Join(t.TempDir(), "image")
-		run(t, gensquashfs, "-q", "-x", "-k", "-c", compressor, "-D", dir, file)
-		got := treetest.Format(t, load(t, open(t, file)))
+		judge.Must(t, gensquashfs, "-q", "-x", "-k", "-c", compressor, "-D", dir, file)
+		got := treetest.Format(t, fsystest.Load(t, open(t, file)))
 		treetest.CompareLines(t, got, theirs)
 	}
 }
 
 func TestHolesAreTold(t *testing.T) {
-	mksquashfs := tool(t, "mksquashfs")
-	m := maker{t, t.TempDir()}
+	m := fsystest.Maker{T: t, Dir: t.TempDir()}
 	content := make([]byte, 9<<20+17)
-	copy(content[1<<20:], text(5000))
-	copy(content[3<<20+100_000:], text(5000))
-	m.file("holes", content)
+	copy(content[1<<20:], fsystest.Text(5000))
+	copy(content[3<<20+100_000:], fsystest.Text(5000))
+	m.File("holes", content)
 	file := filepath.Join(t.TempDir(), "image")
-	run(t, mksquashfs, m.dir, file, "-quiet", "-no-progress")
+	judge.Must(t, "mksquashfs", m.Dir, file, "-quiet", "-no-progress")
 	place, err := tree.Find(open(t, file), "/holes")
 	if err != nil {
 		t.Fatal(err)
@@ -272,12 +132,11 @@ func TestHolesAreTold(t *testing.T) {
 }
 
 func TestAnyPartOfAFileCanBeRead(t *testing.T) {
-	mksquashfs := tool(t, "mksquashfs")
-	m := maker{t, t.TempDir()}
-	want := slices.Concat(text(40_000), make([]byte, 30_000), text(20_001))
-	m.file("f", want)
+	m := fsystest.Maker{T: t, Dir: t.TempDir()}
+	want := slices.Concat(fsystest.Text(40_000), make([]byte, 30_000), fsystest.Text(20_001))
+	m.File("f", want)
 	file := filepath.Join(t.TempDir(), "image")
-	run(t, mksquashfs, m.dir, file, "-quiet", "-no-progress", "-b", "8K", "-always-use-fragments")
+	judge.Must(t, "mksquashfs", m.Dir, file, "-quiet", "-no-progress", "-b", "8K", "-always-use-fragments")
 	place, err := tree.Find(open(t, file), "/f")
 	if err != nil {
 		t.Fatal(err)
@@ -308,12 +167,11 @@ func TestOtherThingsAreNoSquashfs(t *testing.T) {
 }
 
 func TestCompressorsThatAreNotKnownAreRefusedByName(t *testing.T) {
-	mksquashfs := tool(t, "mksquashfs")
-	m := maker{t, t.TempDir()}
-	m.file("f", text(1000))
+	m := fsystest.Maker{T: t, Dir: t.TempDir()}
+	m.File("f", fsystest.Text(1000))
 	for _, name := range []string{"lzo"} {
 		file := filepath.Join(t.TempDir(), "image")
-		run(t, mksquashfs, m.dir, file, "-quiet", "-no-progress", "-comp", name)
+		judge.Must(t, "mksquashfs", m.Dir, file, "-quiet", "-no-progress", "-comp", name)
 		b, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -388,7 +246,7 @@ func TestTheImageMadeByHandIsRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	treetest.Compare(t, load(t, f), map[string]string{
+	treetest.Compare(t, fsystest.Load(t, f), map[string]string{
 		"/": "dir 0755 7:7 @1000", "/f": "file 0644 7:7 @1000 hello", "/l": "symlink 0777 7:7 @1000 f",
 	})
 }
@@ -451,17 +309,17 @@ func readAll(img sparse.Image, limit int) error {
 
 func FuzzOpen(f *testing.F) {
 	f.Add(plain())
-	if mksquashfs, err := exec.LookPath("mksquashfs"); err == nil {
-		m := maker{f, f.TempDir()}
-		m.file("d/f", text(9000))
-		m.file("g", []byte("g"))
-		m.must(os.Symlink("g", filepath.Join(m.dir, "l")))
-		_ = unix.Lsetxattr(filepath.Join(m.dir, "g"), "user.a", []byte("b"), 0)
+	if mksquashfs, err := judge.Find("mksquashfs"); err == nil {
+		m := fsystest.Maker{T: f, Dir: f.TempDir()}
+		m.File("d/f", fsystest.Text(9000))
+		m.File("g", []byte("g"))
+		m.Must(os.Symlink("g", filepath.Join(m.Dir, "l")))
+		_ = unix.Lsetxattr(filepath.Join(m.Dir, "g"), "user.a", []byte("b"), 0)
 		for i, args := range [][]string{{"-comp", "gzip"}, {"-comp", "lz4"}, {"-comp", "zstd"}, {"-comp", "xz"}, {"-noI", "-noX", "-noF"}} {
 			file := filepath.Join(f.TempDir(), fmt.Sprint(i))
-			run(f, slices.Concat([]string{mksquashfs, m.dir, file, "-quiet", "-no-progress", "-nopad", "-b", "4096"}, args)...)
+			judge.Must(f, mksquashfs, slices.Concat([]string{m.Dir, file, "-quiet", "-no-progress", "-nopad", "-b", "4096"}, args)...)
 			b, err := os.ReadFile(file)
-			m.must(err)
+			m.Must(err)
 			f.Add(b)
 		}
 	}
@@ -471,15 +329,14 @@ func FuzzOpen(f *testing.F) {
 }
 
 func TestXzFiltersForMachineCodeAreRefusedByName(t *testing.T) {
-	mksquashfs := tool(t, "mksquashfs")
-	m := maker{t, t.TempDir()}
+	m := fsystest.Maker{T: t, Dir: t.TempDir()}
 	program, err := os.ReadFile("/proc/self/exe")
-	m.must(err)
-	m.file("program", program[:min(len(program), 2<<20)])
+	m.Must(err)
+	m.File("program", program[:min(len(program), 2<<20)])
 	file := filepath.Join(t.TempDir(), "image")
-	run(t, mksquashfs, m.dir, file, "-quiet", "-no-progress", "-comp", "xz", "-Xbcj", "x86")
+	judge.Must(t, "mksquashfs", m.Dir, file, "-quiet", "-no-progress", "-comp", "xz", "-Xbcj", "x86")
 	b, err := os.ReadFile(file)
-	m.must(err)
+	m.Must(err)
 	if err := readWhole(sparse.Bytes(b), "/program"); err == nil || !strings.Contains(err.Error(), "its x86 filter, which is not supported") {
 		t.Errorf("the error is %v", err)
 	}
@@ -501,13 +358,12 @@ func readWhole(img sparse.Image, path string) error {
 // A block's dictionary is no larger than the block, whatever its header says,
 // and its checksum is looked at.
 func TestXzBlocksAreCheckedAndTheirDictionariesBounded(t *testing.T) {
-	mksquashfs := tool(t, "mksquashfs")
-	m := maker{t, t.TempDir()}
-	m.file("f", text(100_000))
+	m := fsystest.Maker{T: t, Dir: t.TempDir()}
+	m.File("f", fsystest.Text(100_000))
 	file := filepath.Join(t.TempDir(), "image")
-	run(t, mksquashfs, m.dir, file, "-quiet", "-no-progress", "-comp", "xz", "-noI", "-noX", "-no-fragments")
+	judge.Must(t, "mksquashfs", m.Dir, file, "-quiet", "-no-progress", "-comp", "xz", "-noI", "-noX", "-no-fragments")
 	b, err := os.ReadFile(file)
-	m.must(err)
+	m.Must(err)
 	start := bytes.Index(b, []byte("\xfd7zXZ\x00"))
 	header := b[start+12:][:(int(b[start+12])+1)*4]
 	filter := bytes.Index(header, []byte{0x21, 1})

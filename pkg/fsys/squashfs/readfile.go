@@ -2,11 +2,10 @@ package squashfs
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
 	"math"
 
+	"github.com/dibber-project/dibber/pkg/sparse"
 	"github.com/dibber-project/dibber/pkg/tree"
 )
 
@@ -140,9 +139,6 @@ type content struct {
 }
 
 func (c *content) ReadAt(p []byte, off int64) (int, error) {
-	if off < 0 {
-		return 0, errors.New("negative offset")
-	}
 	l, found := c.f.lists.Get(c.number)
 	if !found {
 		var err error
@@ -151,26 +147,19 @@ func (c *content) ReadAt(p []byte, off int64) (int, error) {
 		}
 		c.f.lists.Put(c.number, l)
 	}
-	done, size := 0, int64(c.file.size)
-	for done < len(p) && off+int64(done) < size {
-		at := off + int64(done)
-		b, err := c.block(l, at/c.f.BlockSize)
+	return sparse.ReadPieces(p, off, int64(c.file.size), func(p []byte, off int64) (int, error) {
+		b, err := c.block(l, off/c.f.BlockSize)
 		if err != nil {
-			return done, err
+			return 0, err
 		}
-		skip := at % c.f.BlockSize
+		skip := off % c.f.BlockSize
 		if b == nil {
-			n := min(int64(len(p)-done), c.f.BlockSize-skip, size-at)
-			clear(p[done : done+int(n)])
-			done += int(n)
-			continue
+			p = p[:min(int64(len(p)), c.f.BlockSize-skip)]
+			clear(p)
+			return len(p), nil
 		}
-		done += copy(p[done:], b[skip:])
-	}
-	if done < len(p) {
-		return done, io.EOF
-	}
-	return done, nil
+		return copy(p, b[skip:]), nil
+	})
 }
 
 // block gives block i of a file as long as it belongs to the file; nil is a

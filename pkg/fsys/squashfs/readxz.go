@@ -9,6 +9,8 @@ import (
 	"io"
 
 	"github.com/ulikunitz/xz/lzma"
+
+	"github.com/dibber-project/dibber/pkg/xz"
 )
 
 var errXz = errors.New("its xz is damaged")
@@ -24,16 +26,24 @@ func decompressXz(src []byte, most int) ([]byte, error) {
 	if !ok || len(rest) == 0 || rest[0] == 0 {
 		return nil, errXz
 	}
-	header := (int(rest[0]) + 1) * 4
+	header := xz.HeaderLength(rest[0])
 	if header > len(rest) {
 		return nil, errXz
 	}
-	dict, err := xzDictionary(rest[:header])
-	if err != nil {
-		return nil, err
+	h, err := xz.ParseHeader(rest[:header])
+	var filter *xz.FilterError
+	switch {
+	case errors.As(err, &filter):
+		name := filter.Name()
+		if name == "" {
+			name = fmt.Sprintf("unknown (%#x)", filter.ID)
+		}
+		return nil, fmt.Errorf("it is compressed with xz and its %s filter, which is not supported", name)
+	case err != nil:
+		return nil, errXz
 	}
 	in := bytes.NewReader(rest[header:])
-	config := lzma.Reader2Config{DictCap: int(max(lzma.MinDictCap, min(dict, int64(most))))}
+	config := lzma.Reader2Config{DictCap: int(max(lzma.MinDictCap, min(h.Dict, int64(most))))}
 	r, err := config.NewReader2(in)
 	if err != nil {
 		return nil, unexpected(err)
@@ -71,40 +81,4 @@ func unexpected(err error) error {
 		return io.ErrUnexpectedEOF
 	}
 	return err
-}
-
-// xzDictionary gives the size of the dictionary, in bytes, that the header of a
-// block tells (section 3.1). There may be no filter but LZMA2.
-func xzDictionary(b []byte) (int64, error) {
-	const packedTold, sizeTold, countMask, lzma2 = 0x40, 0x80, 3, 0x21
-	end := len(b) - 4
-	if crc32.ChecksumIEEE(b[:end]) != binary.LittleEndian.Uint32(b[end:]) {
-		return 0, errXz
-	}
-	flags, b := b[1], b[2:end]
-	for _, told := range []byte{packedTold, sizeTold} {
-		if flags&told == 0 {
-			continue
-		}
-		_, n := binary.Uvarint(b)
-		if n <= 0 {
-			return 0, errXz
-		}
-		b = b[n:]
-	}
-	if len(b) < 3 {
-		return 0, errXz
-	}
-	if b[0] != lzma2 || flags&countMask != 0 {
-		names := map[byte]string{4: "x86", 5: "PowerPC", 6: "IA-64", 7: "ARM", 8: "ARM-Thumb", 9: "SPARC", 10: "ARM64", 11: "RISC-V"}
-		name, known := names[b[0]]
-		if !known {
-			name = fmt.Sprintf("unknown (%#x)", b[0])
-		}
-		return 0, fmt.Errorf("it is compressed with xz and its %s filter, which is not supported", name)
-	}
-	if bits := b[2]; b[1] == 1 && bits < 40 {
-		return int64(2|bits&1) << (bits/2 + 11), nil
-	}
-	return 0, errXz
 }

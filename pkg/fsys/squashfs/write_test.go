@@ -4,12 +4,12 @@ import (
 	"context"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/dibber-project/dibber/pkg/fsys/squashfs"
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/sparse"
 	"github.com/dibber-project/dibber/pkg/tree"
 	"github.com/dibber-project/dibber/pkg/tree/treetest"
@@ -32,15 +32,8 @@ func written() map[string]string {
 	}
 }
 
-func needsTool(t *testing.T) {
-	t.Helper()
-	if _, err := exec.LookPath("tar2sqfs"); err != nil {
-		t.Skip("needs tar2sqfs (squashfs-tools-ng)")
-	}
-}
-
 func TestWrittenSquashfsHoldsTheTree(t *testing.T) {
-	needsTool(t)
+	judge.Tool(t, "tar2sqfs")
 	for _, compressor := range []string{"gzip", "lz4", "zstd", "xz"} {
 		var first []byte
 		for range 2 {
@@ -78,7 +71,7 @@ func TestWrittenSquashfsHoldsTheTree(t *testing.T) {
 }
 
 func TestHolesOfLargeFilesAreKept(t *testing.T) {
-	needsTool(t)
+	judge.Tool(t, "tar2sqfs")
 	tr := treetest.New(t, map[string]string{"/sparse": "file 0644 0:0 x"})
 	i := tr.Root.Children[0].Inode
 	treetest.SetContent(i, strings.Repeat("\x00", 8<<20)+"end")
@@ -102,7 +95,7 @@ func TestHolesOfLargeFilesAreKept(t *testing.T) {
 }
 
 func TestNeedOfASquashfsIsEnough(t *testing.T) {
-	needsTool(t)
+	judge.Tool(t, "tar2sqfs")
 	tr := treetest.New(t, written())
 	o := squashfs.Options{TempDir: t.TempDir(), Compressor: "lz4"}
 	need, err := squashfs.Need(tr, o)
@@ -119,7 +112,7 @@ func TestNeedOfASquashfsIsEnough(t *testing.T) {
 }
 
 func TestWhatASquashfsCannotKeepIsRefusedByPath(t *testing.T) {
-	needsTool(t)
+	judge.Tool(t, "tar2sqfs")
 	path := filepath.Join(t.TempDir(), "squash")
 	for _, c := range []struct {
 		line, want string

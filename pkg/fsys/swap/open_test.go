@@ -3,21 +3,20 @@ package swap_test
 import (
 	"encoding/binary"
 	"errors"
-	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/dibber-project/dibber/pkg/fsys/swap"
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
 func TestSpacesOfMkswapAreRead(t *testing.T) {
-	mkswap := tool(t, "mkswap")
 	for _, page := range []int64{4096, 8192, 16384, 65536} {
 		size := 20*page + 100
-		file := save(t, sparse.Zero(size))
-		if out, err := exec.Command(mkswap, "-L", "my swap", "-U", uuid, "-p", strconv.FormatInt(page, 10), file).CombinedOutput(); err != nil {
+		file := judge.Save(t, sparse.Zero(size))
+		if out, err := judge.Run(t, "mkswap", "-L", "my swap", "-U", uuid, "-p", strconv.FormatInt(page, 10), file); err != nil {
 			t.Fatalf("mkswap: %v\n%s", err, out)
 		}
 		img, err := sparse.Open(file)

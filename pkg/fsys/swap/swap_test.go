@@ -3,42 +3,14 @@ package swap_test
 import (
 	"bytes"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/dibber-project/dibber/pkg/fsys/swap"
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/sparse"
 	"github.com/dibber-project/dibber/pkg/sparse/sparsetest"
 )
-
-func tool(t *testing.T, name string) string {
-	t.Helper()
-	for _, p := range []string{name, "/usr/sbin/" + name, "/sbin/" + name} {
-		if found, err := exec.LookPath(p); err == nil {
-			return found
-		}
-	}
-	t.Skipf("needs %s", name)
-	return ""
-}
-
-func save(t *testing.T, img sparse.Image) string {
-	t.Helper()
-	f, err := os.Create(filepath.Join(t.TempDir(), "swap"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := f.Truncate(img.Size()); err != nil {
-		t.Fatal(err)
-	}
-	if err := sparse.Copy(f, img, sparse.CopyOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	return f.Name()
-}
 
 var options = swap.Options{
 	Label: "exactly-16-bytes",
@@ -48,7 +20,7 @@ var options = swap.Options{
 const uuid = "11111111-2222-3333-4444-555555555555"
 
 func TestASwapSpaceIsThatOfMkswap(t *testing.T) {
-	mkswap := tool(t, "mkswap")
+	mkswap := judge.Tool(t, "mkswap")
 	for _, size := range []int64{swap.Need(), 1 << 20, 16<<20 + 4095, 5 << 30} {
 		short := options
 		short.Label = "swap" // mkswap cuts a label at 15 bytes
@@ -56,8 +28,8 @@ func TestASwapSpaceIsThatOfMkswap(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		theirs := save(t, sparse.Zero(size))
-		if out, err := exec.Command(mkswap, "-L", short.Label, "-U", uuid, "-p", "4096", theirs).CombinedOutput(); err != nil {
+		theirs := judge.Save(t, sparse.Zero(size))
+		if out, err := judge.Run(t, mkswap, "-L", short.Label, "-U", uuid, "-p", "4096", theirs); err != nil {
 			t.Fatalf("mkswap: %v\n%s", err, out)
 		}
 		f, err := os.Open(theirs)
@@ -83,10 +55,10 @@ func TestOthersSeeLabelAndUUID(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := save(t, img)
-	for _, args := range [][]string{{tool(t, "swaplabel"), file}, {tool(t, "blkid"), "-p", "-o", "export", file}} {
-		out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
-		if err != nil || !strings.Contains(string(out), options.Label) || !strings.Contains(string(out), uuid) {
+	file := judge.Save(t, img)
+	for _, args := range [][]string{{"swaplabel", file}, {"blkid", "-p", "-o", "export", file}} {
+		out, err := judge.Run(t, args[0], args[1:]...)
+		if err != nil || !strings.Contains(out, options.Label) || !strings.Contains(out, uuid) {
 			t.Errorf("%s: %v\n%s", args[0], err, out)
 		}
 	}
@@ -99,7 +71,7 @@ func TestOthersSeeLabelAndUUID(t *testing.T) {
 	if err := os.WriteFile(file, b, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command(tool(t, "swaplabel"), file).CombinedOutput(); err == nil {
+	if out, err := judge.Run(t, "swaplabel", file); err == nil {
 		t.Errorf("swaplabel takes a space without its magic:\n%s", out)
 	}
 }

@@ -3,30 +3,16 @@ package xfs_test
 import (
 	"bytes"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/dibber-project/dibber/pkg/fsys/fsystest"
 	"github.com/dibber-project/dibber/pkg/fsys/xfs"
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/sparse"
 	"github.com/dibber-project/dibber/pkg/tree"
 )
-
-// patched is an image of which a page was replaced.
-type patched struct {
-	sparse.Image
-	at   int64
-	page []byte
-}
-
-func (p patched) ReadAt(b []byte, off int64) (int, error) {
-	n, err := p.Image.ReadAt(b, off)
-	if from, to := max(off, p.at), min(off+int64(n), p.at+int64(len(p.page))); from < to {
-		copy(b[from-off:to-off], p.page[from-p.at:])
-	}
-	return n, err
-}
 
 // FuzzOpen reads a volume without checksums of which one page is anything.
 func FuzzOpen(f *testing.F) {
@@ -46,7 +32,7 @@ func FuzzOpen(f *testing.F) {
 	if err := os.Truncate(file, xfs.LeastSize); err != nil {
 		f.Fatal(err)
 	}
-	if out, err := exec.Command(tool(f, "mkfs.xfs"), "-m", "crc=0", "-q", "-f", "-p", filepath.Join(dir, "proto"), file).CombinedOutput(); err != nil {
+	if out, err := judge.Run(f, "mkfs.xfs", "-m", "crc=0", "-q", "-f", "-p", filepath.Join(dir, "proto"), file); err != nil {
 		f.Fatalf("%v\n%s", err, out)
 	}
 	img, err := sparse.Open(file)
@@ -71,7 +57,7 @@ func FuzzOpen(f *testing.F) {
 		if at < 0 || at > 4<<20 || len(page) > 4096 {
 			return
 		}
-		v, err := xfs.Open(patched{img, at, bytes.Clone(page)})
+		v, err := xfs.Open(fsystest.Patched{Image: img, At: at, Bytes: bytes.Clone(page)})
 		if err != nil {
 			return
 		}

@@ -4,12 +4,12 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/dibber-project/dibber/pkg/fsys/xfs"
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/sparse"
 )
 
@@ -23,7 +23,7 @@ func empty(t *testing.T, args ...string) string {
 	if err := os.Truncate(file, xfs.LeastSize); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command(tool(t, "mkfs.xfs"), append(args, "-q", "-f", file)...).CombinedOutput(); err != nil {
+	if out, err := judge.Run(t, "mkfs.xfs", append(args, "-q", "-f", file)...); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	return file
@@ -47,7 +47,7 @@ func TestVolumeInNeedOfRepairIsRefused(t *testing.T) {
 	if got := refusal(t, file); got != "" {
 		t.Fatal(got)
 	}
-	if out, err := exec.Command(tool(t, "xfs_db"), "-x", "-c", "sb 0", "-c", "write features_incompat 0x1b", file).CombinedOutput(); err != nil {
+	if out, err := judge.Run(t, "xfs_db", "-x", "-c", "sb 0", "-c", "write features_incompat 0x1b", file); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	if got := refusal(t, file); !strings.Contains(got, "run xfs_repair") {

@@ -4,9 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"sort"
 
+	"github.com/dibber-project/dibber/pkg/sparse"
 	"github.com/dibber-project/dibber/pkg/tree"
 )
 
@@ -244,25 +244,7 @@ func (c *content) ranges() []tree.Range {
 
 // ReadAt reads content; holes and what was reserved but not written are zeros.
 func (c *content) ReadAt(p []byte, off int64) (int, error) {
-	if off < 0 {
-		return 0, errors.New("negative offset")
-	}
-	if off >= c.size {
-		return 0, io.EOF
-	}
-	want := len(p)
-	p = p[:min(int64(want), c.size-off)]
-	for done := 0; done < len(p); {
-		n, err := c.piece(p[done:], off+int64(done))
-		if err != nil {
-			return done, err
-		}
-		done += n
-	}
-	if len(p) < want {
-		return len(p), io.EOF
-	}
-	return len(p), nil
+	return sparse.ReadPieces(p, off, c.size, c.piece)
 }
 
 // piece reads from one extent, or the hole in front of the next.

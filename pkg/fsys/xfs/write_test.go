@@ -6,13 +6,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/dibber-project/dibber/pkg/fsys/maker"
 	"github.com/dibber-project/dibber/pkg/fsys/xfs"
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/sparse"
 	"github.com/dibber-project/dibber/pkg/tree"
 	"github.com/dibber-project/dibber/pkg/tree/treetest"
@@ -20,35 +19,10 @@ import (
 
 const made = 1_700_000_000
 
-func tool(t testing.TB, name string) string {
-	t.Helper()
-	found, err := maker.Find(name, "xfsprogs")
-	if err != nil {
-		t.Skip(err)
-	}
-	return found
-}
-
-func save(t testing.TB, img sparse.Image) string {
-	t.Helper()
-	f, err := os.Create(filepath.Join(t.TempDir(), "volume"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := f.Truncate(img.Size()); err != nil {
-		t.Fatal(err)
-	}
-	if err := sparse.Copy(f, img, sparse.CopyOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	return f.Name()
-}
-
 // healthy fails the test when xfs_repair finds anything to mend.
 func healthy(t testing.TB, path string) {
 	t.Helper()
-	if out, err := exec.Command(tool(t, "xfs_repair"), "-n", "-f", path).CombinedOutput(); err != nil {
+	if out, err := judge.Run(t, "xfs_repair", "-n", "-f", path); err != nil {
 		t.Errorf("xfs_repair -n: %v\n%s", err, out)
 	}
 }
@@ -93,7 +67,7 @@ func rich() map[string]string {
 
 func plan(t testing.TB, tr *tree.Tree, size int64, o xfs.Options) sparse.Image {
 	t.Helper()
-	tool(t, "mkfs.xfs")
+	judge.Tool(t, "mkfs.xfs")
 	o.Time, o.TempDir = made, t.TempDir()
 	if o.UUID == ([16]byte{}) {
 		o.UUID = [16]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
@@ -128,7 +102,7 @@ func TestVolumeHoldsAllOfTheTree(t *testing.T) {
 				t.Skip("mkfs.xfs knows no nrext64")
 			}
 			img := plan(t, treetest.New(t, lines), xfs.LeastSize, xfs.Options{Label: "root", Args: strings.Fields(args)})
-			file := save(t, img)
+			file := judge.Save(t, img)
 			healthy(t, file)
 			f := open(t, file)
 			got, err := tree.Load(f, f.Root(), 0)
@@ -144,8 +118,8 @@ func TestVolumeHoldsAllOfTheTree(t *testing.T) {
 }
 
 func takes(t *testing.T, args string) bool {
-	file := save(t, sparse.Zero(xfs.LeastSize))
-	return exec.Command(tool(t, "mkfs.xfs"), append(strings.Fields(args), "-N", file)...).Run() == nil
+	file := judge.Save(t, sparse.Zero(xfs.LeastSize))
+	return judge.Command(t, "mkfs.xfs", append(strings.Fields(args), "-N", file)...).Run() == nil
 }
 
 func open(t testing.TB, path string) *xfs.FS {
@@ -181,7 +155,7 @@ func TestLargeFilesAreReadFromTheTree(t *testing.T) {
 	tr := tree.Empty()
 	tr.Root.Children = []*tree.Node{{Name: "big", Inode: big}}
 	img := plan(t, tr, 400<<20, xfs.Options{Args: []string{"-d", "agcount=4"}})
-	file := save(t, img)
+	file := judge.Save(t, img)
 	healthy(t, file)
 	f := open(t, file)
 	p, err := tree.Find(f, "/big")
@@ -228,7 +202,7 @@ func TestNeedIsEnough(t *testing.T) {
 }
 
 func TestWhatCannotBeKeptIsRefusedByPath(t *testing.T) {
-	tool(t, "mkfs.xfs")
+	judge.Tool(t, "mkfs.xfs")
 	for _, c := range []struct{ line, args, want string }{
 		{"file 0644 0:0 +user.big=" + strings.Repeat("x", 250), "-i size=512", ""},
 		{"file 0644 0:0 +user.big=" + strings.Repeat("x", 256), "", "/dir/name: user.big: it does not fit in the inode"},
@@ -258,7 +232,7 @@ func TestWhatCannotBeKeptIsRefusedByPath(t *testing.T) {
 }
 
 func TestPlanEndsWithItsContext(t *testing.T) {
-	tool(t, "mkfs.xfs")
+	judge.Tool(t, "mkfs.xfs")
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if _, err := xfs.Plan(ctx, tree.Empty(), xfs.LeastSize, xfs.Options{TempDir: t.TempDir()}); !errors.Is(err, context.Canceled) {
@@ -286,9 +260,9 @@ func TestReaderReadsWhatMkfsMade(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, args := range []string{"", "-m crc=0", "-m crc=0 -n ftype=1", "-b size=1024 -n size=4096 -m crc=0", "-n size=16384", "-i size=2048"} {
-		file := save(t, sparse.Zero(xfs.LeastSize))
+		file := judge.Save(t, sparse.Zero(xfs.LeastSize))
 		all := append(strings.Fields(args), "-f", "-q", "-p", filepath.Join(dir, "proto"), file)
-		if out, err := exec.Command(tool(t, "mkfs.xfs"), all...).CombinedOutput(); err != nil {
+		if out, err := judge.Run(t, "mkfs.xfs", all...); err != nil {
 			t.Fatalf("%s: %v\n%s", args, err, out)
 		}
 		f := open(t, file)

@@ -6,12 +6,11 @@ import (
 	"fmt"
 	"hash/crc32"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/layout"
 	"github.com/dibber-project/dibber/pkg/partition/gpt"
 	"github.com/dibber-project/dibber/pkg/sparse"
@@ -55,27 +54,6 @@ func view(t testing.TB, d *layout.Disk) []byte {
 	return b
 }
 
-func file(t testing.TB, b []byte) string {
-	t.Helper()
-	name := filepath.Join(t.TempDir(), "disk.raw")
-	if err := os.WriteFile(name, b, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return name
-}
-
-// tool finds a program that may be in root's path only, or skips the test.
-func tool(t testing.TB, name string) string {
-	t.Helper()
-	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/sbin") {
-		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
-			return path
-		}
-	}
-	t.Skipf("%s is not installed to judge the table", name)
-	return ""
-}
-
 func TestTheTableTakesNoByteOfBootCode(t *testing.T) {
 	parts, err := gpt.Encode(fitted(t, 512))
 	if err != nil {
@@ -91,12 +69,12 @@ func TestTheTableTakesNoByteOfBootCode(t *testing.T) {
 }
 
 func TestSgdiskFindsNoFault(t *testing.T) {
-	sgdisk := tool(t, "sgdisk")
+	sgdisk := judge.Tool(t, "sgdisk")
 	// A damaged header is mended in memory from the other copy before the rest
 	// is verified, so what sgdisk says of that counts too.
 	verify := func(b []byte) (whole bool, out string) {
-		said, _ := exec.Command(sgdisk, "-v", file(t, b)).CombinedOutput()
-		out = string(said)
+		said, _ := judge.Run(t, sgdisk, "-v", judge.Save(t, sparse.Bytes(b)))
+		out = said
 		return strings.Contains(out, "No problems found") && !strings.Contains(out, "invalid"), out
 	}
 	good := view(t, fitted(t, 512))
@@ -131,13 +109,13 @@ disk.raw3 : start=       20480, size=      108544, type=0FC63DAF-8483-4772-8E79-
 `
 
 func TestSfdiskReadsTheTableBack(t *testing.T) {
-	sfdisk := tool(t, "sfdisk")
+	sfdisk := judge.Tool(t, "sfdisk")
 	d := fitted(t, 512)
-	name := file(t, view(t, d))
-	if out, err := exec.Command(sfdisk, "-V", name).CombinedOutput(); err != nil || !strings.Contains(string(out), "No errors detected") {
+	name := judge.Save(t, sparse.Bytes(view(t, d)))
+	if out, err := judge.Run(t, sfdisk, "-V", name); err != nil || !strings.Contains(out, "No errors detected") {
 		t.Errorf("sfdisk -V: %v\n%s", err, out)
 	}
-	cmd := exec.Command(sfdisk, "--dump", name)
+	cmd := judge.Command(t, sfdisk, "--dump", name)
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
 	out, err := cmd.Output()
 	if err != nil {
@@ -163,9 +141,8 @@ func plain(dump string) string {
 }
 
 func TestTheSameCommandOfSgdiskGivesTheSameTable(t *testing.T) {
-	sgdisk := tool(t, "sgdisk")
 	d := fitted(t, 512)
-	name := file(t, make([]byte, d.Size))
+	name := judge.Save(t, sparse.Zero(d.Size))
 	table := d.Image.Table
 	args := []string{name, "-U", table.DiskGUID}
 	for i, p := range table.Partitions {
@@ -173,7 +150,7 @@ func TestTheSameCommandOfSgdiskGivesTheSameTable(t *testing.T) {
 		args = append(args, "-n", fmt.Sprintf("%d:0:+%dM", n, d.Parts[i].Length/mebibyte), "-t", fmt.Sprintf("%d:%s", n, p.Type),
 			"-c", fmt.Sprintf("%d:%s", n, p.Name), "-u", fmt.Sprintf("%d:%s", n, p.GUID))
 	}
-	if out, err := exec.Command(sgdisk, args...).CombinedOutput(); err != nil {
+	if out, err := judge.Run(t, "sgdisk", args...); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	theirs, err := os.ReadFile(name)
@@ -199,8 +176,7 @@ func TestSectorsOf4096BytesAreCountedAsSuch(t *testing.T) {
 	if table.SectorSize != 4096 || table.Partitions[0].Offset != mebibyte || table.Partitions[2].Length != d.Parts[2].Length {
 		t.Errorf("%+v", table)
 	}
-	fdisk := tool(t, "fdisk")
-	cmd := exec.Command(fdisk, "-b", "4096", "-o", "Start,End", "-l", file(t, b))
+	cmd := judge.Command(t, "fdisk", "-b", "4096", "-o", "Start,End", "-l", judge.Save(t, sparse.Bytes(b)))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -244,12 +220,11 @@ func TestDecodeRefusesADiskWithoutATable(t *testing.T) {
 }
 
 func TestEveryCodeMeansWhatItMeansToSgdisk(t *testing.T) {
-	sgdisk := tool(t, "sgdisk")
-	out, err := exec.Command(sgdisk, "-L").Output()
+	out, err := judge.Output(t, "sgdisk", "-L")
 	if err != nil {
 		t.Fatal(err)
 	}
-	args, infos, guids := []string{file(t, make([]byte, 128*mebibyte))}, []string{}, []string{}
+	args, infos, guids := []string{judge.Save(t, sparse.Zero(128*mebibyte))}, []string{}, []string{}
 	for _, m := range regexp.MustCompile(`(?m)(?:^|  )([0-9a-f]{4}) [A-Za-z]`).FindAllStringSubmatch(string(out), -1) {
 		guid, err := gpt.TypeGUID(m[1])
 		if err != nil {
@@ -262,7 +237,7 @@ func TestEveryCodeMeansWhatItMeansToSgdisk(t *testing.T) {
 	if len(guids) < 50 {
 		t.Errorf("only %d codes can be compared", len(guids))
 	}
-	out, err = exec.Command(sgdisk, append(args, infos...)...).Output()
+	out, err = judge.Output(t, "sgdisk", append(args, infos...)...)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

@@ -4,12 +4,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/layout"
 	"github.com/dibber-project/dibber/pkg/partition/mbr"
 	"github.com/dibber-project/dibber/pkg/sparse"
@@ -51,46 +49,16 @@ func encode(t testing.TB, d *layout.Disk) []sparse.Part {
 // view gives the disk with nothing but its table on it.
 func view(t testing.TB, d *layout.Disk) sparse.Image {
 	t.Helper()
-	img, err := sparse.Join(d.Size, encode(t, d)...)
+	return join(t, d.Size, encode(t, d))
+}
+
+func join(t testing.TB, size int64, parts []sparse.Part) sparse.Image {
+	t.Helper()
+	img, err := sparse.Join(size, parts...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return img
-}
-
-// file writes a table into a sparse file.
-func file(t testing.TB, size int64, parts []sparse.Part) string {
-	t.Helper()
-	f, err := os.Create(filepath.Join(t.TempDir(), "disk.raw"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := f.Truncate(size); err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range parts {
-		b := make([]byte, p.Image.Size())
-		if n, err := p.Image.ReadAt(b, 0); n < len(b) {
-			t.Fatal(err)
-		}
-		if _, err := f.WriteAt(b, p.Offset); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return f.Name()
-}
-
-// tool finds a program that may be in root's path only, or skips the test.
-func tool(t testing.TB, name string) string {
-	t.Helper()
-	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/sbin") {
-		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
-			return path
-		}
-	}
-	t.Skipf("%s is not installed to judge the table", name)
-	return ""
 }
 
 // manyLogical is what partx says of 64 logical partitions.
@@ -105,7 +73,6 @@ func manyLogical() string {
 }
 
 func TestPartxSeesWhatDiskimageBuilderWouldMake(t *testing.T) {
-	partx := tool(t, "partx")
 	for _, c := range []struct {
 		primary, logical int
 		want             string
@@ -129,9 +96,9 @@ func TestPartxSeesWhatDiskimageBuilderWouldMake(t *testing.T) {
 		{0, 64, manyLogical()},
 	} {
 		d := fitted(t, 512, c.primary, c.logical)
-		name := file(t, d.Size, encode(t, d))
-		out, err := exec.Command(partx, "--raw", "--output", "NR,START,END,TYPE,FLAGS,SCHEME", "-g", "-b", "-", name).CombinedOutput()
-		if err != nil || string(out) != c.want {
+		name := judge.Save(t, view(t, d))
+		out, err := judge.Run(t, "partx", "--raw", "--output", "NR,START,END,TYPE,FLAGS,SCHEME", "-g", "-b", "-", name)
+		if err != nil || out != c.want {
 			t.Errorf("%d primary, %d logical: %v\n%swant\n%s", c.primary, c.logical, err, out, c.want)
 		}
 	}
@@ -150,19 +117,18 @@ disk.raw6 : start=       47104, size=     2050048, type=82
 `
 
 func TestSfdiskReadsTheTableBackAndFindsNoFault(t *testing.T) {
-	sfdisk := tool(t, "sfdisk")
 	d := fitted(t, 512, 1, 1)
 	table := d.Image.Table
 	table.Partitions[0].Boot, table.Partitions[0].Type = true, "0C"
 	table.Partitions = append(table.Partitions, &layout.Partition{Name: "swap", Type: "82", Size: layout.Size{Percent: 100}})
 	d = fit(t, d.Image, d.Size)
 	parts := encode(t, d)
-	name := file(t, d.Size, parts)
-	out, err := exec.Command(sfdisk, "--dump", name).Output()
+	name := judge.Save(t, join(t, d.Size, parts))
+	out, err := judge.Output(t, "sfdisk", "--dump", name)
 	if got := strings.ReplaceAll(string(out), name, "disk.raw"); err != nil || got != golden {
 		t.Errorf("sfdisk --dump: %v\n%s\nwant\n%s", err, got, golden)
 	}
-	if !verified(sfdisk, name) {
+	if !verified(t, name) {
 		t.Error("sfdisk -V finds a fault in a right table")
 	}
 	// The record of partition 6 says that it begins two sectors earlier.
@@ -172,14 +138,15 @@ func TestSfdiskReadsTheTableBackAndFindsNoFault(t *testing.T) {
 	}
 	binary.LittleEndian.PutUint32(bad[446+8:], 0xFFFF0000)
 	parts[2].Image = sparse.Bytes(bad)
-	if verified(sfdisk, file(t, d.Size, parts)) {
+	if verified(t, judge.Save(t, join(t, d.Size, parts))) {
 		t.Error("sfdisk -V finds no fault in a spoiled table")
 	}
 }
 
-func verified(sfdisk, name string) bool {
-	out, err := exec.Command(sfdisk, "-V", name).CombinedOutput()
-	return err == nil && strings.Contains(string(out), "No errors detected")
+func verified(t testing.TB, name string) bool {
+	t.Helper()
+	out, err := judge.Run(t, "sfdisk", "-V", name)
+	return err == nil && strings.Contains(out, "No errors detected")
 }
 
 func TestTheTableTakesNoByteOfBootCode(t *testing.T) {
@@ -225,12 +192,12 @@ func TestSectorsOf4096BytesAreCountedAsSuch(t *testing.T) {
 	if err != nil || table.Partitions[2].Offset != d.Parts[2].Offset {
 		t.Errorf("%+v, %v", table, err)
 	}
-	out, err := exec.Command(tool(t, "fdisk"), "-b", "4096", "-o", "Start,End", "-l", file(t, d.Size, encode(t, d))).CombinedOutput()
+	out, err := judge.Run(t, "fdisk", "-b", "4096", "-o", "Start,End", "-l", judge.Save(t, view(t, d)))
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for _, want := range []string{" 256   2815", "2816 262143", "3072   5631", "5888   8447"} {
-		if !strings.Contains(string(out), want) {
+		if !strings.Contains(out, want) {
 			t.Errorf("fdisk -b 4096 does not say %q:\n%s", want, out)
 		}
 	}
