@@ -22,13 +22,14 @@ const module = "github.com/dibber-project/dibber"
 // that ends in "/" allows everything below it.
 var edges = map[string][]string{
 	"pkg/artifact":          {},
+	"pkg/binfmt":            {},
 	"pkg/bootloader":        {"pkg/layout", "pkg/sparse", "pkg/tree"},
-	"pkg/build":             {"pkg/artifact", "pkg/container", "pkg/element", "pkg/environ", "pkg/format", "pkg/hook", "pkg/hook/lib", "pkg/hook/shim", "pkg/layout", "pkg/oci", "pkg/output", "pkg/tree", "pkg/tree/tarfile"},
+	"pkg/build":             {"pkg/artifact", "pkg/binfmt", "pkg/container", "pkg/element", "pkg/environ", "pkg/format", "pkg/hook", "pkg/hook/lib", "pkg/hook/shim", "pkg/layout", "pkg/oci", "pkg/output", "pkg/tree", "pkg/tree/tarfile"},
 	"pkg/convert":           {"pkg/bootloader", "pkg/format", "pkg/fstab", "pkg/layout", "pkg/oci", "pkg/output", "pkg/sparse", "pkg/tree", "pkg/tree/"},
 	"pkg/container":         {"pkg/engine"},
 	"pkg/definition":        {"pkg/yaml11"},
 	"pkg/disk":              {"pkg/layout", "pkg/sparse"},
-	"pkg/doctor":            {"pkg/vm"},
+	"pkg/doctor":            {"pkg/binfmt", "pkg/vm"},
 	"pkg/element":           {},
 	"pkg/elementtest":       {"pkg/element"},
 	"pkg/engine":            {},

@@ -34,11 +34,12 @@ which a Debian image takes about a minute to its login prompt.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar((*string)(&o.Firmware), "firmware", "bios", "bios, uefi, or secure (UEFI with Secure Boot and Microsoft's keys)")
+	f.StringVar(&o.Arch, "arch", "", "architecture of the image, amd64 or arm64; the machine's by default")
+	f.StringVar((*string)(&o.Firmware), "firmware", "", "bios, the default where machines have one, uefi, or secure (UEFI with Secure Boot and Microsoft's keys)")
 	f.StringVar(&expect, "expect", "", "wait for this regular expression on the serial console, then end")
 	f.DurationVar(&o.Timeout, "timeout", 5*time.Minute, "how long to wait for --expect")
 	f.IntVar(&o.MemoryMiB, "memory", 1024, "memory of the machine in MiB")
-	f.StringVar(&o.CPU, "cpu", "max", "QEMU's model of the processor in software emulation; QEMU before 8 needs max,cx16=off for kernels from 6.10 on")
+	f.StringVar(&o.CPU, "cpu", "", "QEMU's model of the processor in software emulation, the most capable by default; QEMU before 8 needs max,cx16=off for kernels from 6.10 on")
 	f.IntVar(&o.CPUs, "cpus", 1, "processors of the machine")
 	f.StringVar((*string)(&o.Network), "network", "open", "what the machine reaches: open, closed (only --ssh leads in) or none")
 	f.IntVar(&o.SSHPort, "ssh", 0, "forward this port of localhost to the machine's ssh")
@@ -53,7 +54,7 @@ func (a *app) boot(ctx context.Context, o vm.Options, expect string) error {
 		}
 		o.Expect = re
 	}
-	if o.Firmware != vm.BIOS && o.Firmware != vm.UEFI && o.Firmware != vm.Secure {
+	if o.Firmware != "" && o.Firmware != vm.BIOS && o.Firmware != vm.UEFI && o.Firmware != vm.Secure {
 		return &usageError{err: fmt.Errorf("--firmware %s is not known", o.Firmware), hint: "choose bios, uefi or secure"}
 	}
 	switch o.Network {

@@ -10,16 +10,19 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/dibber-project/dibber/pkg/build"
 	"github.com/dibber-project/dibber/pkg/container"
+	"github.com/dibber-project/dibber/pkg/definition"
 )
 
 func (a *app) buildCommand() *cobra.Command {
 	var o options
+	var files definitionFlags
 	cmd := &cobra.Command{
-		Use:   "build [flags] ELEMENT...",
-		Short: "Build images from elements",
+		Use:   "build [flags] ELEMENT...\n  dibber build [--dry-run] [--stop-on-failure] FILE.yaml...",
+		Short: "Build images from elements, or those that a YAML file defines",
 		Example: `  A Debian machine with a user of yours, as a qcow2 and as an OCI image:
     dibber build -o debian -t qcow2,oci debian-minimal vm devuser openssh-server growroot
 
@@ -27,50 +30,100 @@ func (a *app) buildCommand() *cobra.Command {
     dibber build --from debian:bookworm -t oci -o tools -p git,make openssh-server
 
   With elements of your own, which win over the built-in ones:
-    ELEMENTS_PATH=$PWD/elements dibber build -o ours -t raw debian-minimal vm ours`,
+    ELEMENTS_PATH=$PWD/elements dibber build -o ours -t raw debian-minimal vm ours
+
+  All images that a file defines, as diskimage-builder does:
+    dibber build images.yaml`,
 		Long: `Build runs the hooks of the elements, phase by phase, in a working container,
 and writes the finished root file system in every form of -t:
 
   qcow2, raw       a disk that boots under BIOS and UEFI (element vm)
+  vmdk, vdi, vhdx  the same for VMware, VirtualBox and Hyper-V
+  vhd, vpc         for Azure and Xen: NAME.vhd, or NAME.vpc as qemu-img calls it
+  raw.gz, raw.zst  a raw disk, compressed
   oci              an OCI image layout, a directory NAME.oci
   oci-archive      the same as one file, NAME.oci.tar
   docker-archive   for docker load and podman load, NAME.docker.tar
-  tar              the files, NAME.tar
+  docker           loaded into docker, or else podman, under the name of --docker-target
+  tar, tgz         the files, NAME.tar, NAME.tgz
+  squashfs         the files, NAME.squash
+  aci              an App Container Image, with the manifest that ACI_MANIFEST names
+
+A FILE.yaml, or .yml, is a list of images, each with imagename, elements, types and
+so on; --schema prints what is allowed. Each image is built by a command of its own,
+which is shown first. Those that fail do not keep the others from being built.
 
 Paths of what was made go to stdout, everything else to stderr.
 Exit status: 0 done, 1 the build failed, 2 wrong usage, 3 this machine cannot
 build (see dibber doctor), 130 interrupted.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := o.check(); err != nil {
+			if files.schema {
+				_, err := a.stdout.Write(definition.Schema())
 				return err
 			}
-			return a.inNamespaces(func() error { return a.build(cmd.Context(), &o, args) })
+			are, err := files.wanted(cmd.Flags(), args)
+			switch {
+			case err != nil:
+				return err
+			case are:
+				return a.buildFiles(cmd.Context(), cmd.Flags(), &files, args)
+			}
+			return a.buildElements(cmd.Context(), &o, args)
 		},
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
 	o.addTo(f)
-	f.StringVar(&o.from, "from", "", "start from this image: a registry's, docker://, oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE")
+	o.addOwnTo(f)
+	f.StringVar(&o.from, "from", "", "start from this `IMAGE`: a registry's, docker://, oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE")
 	f.BoolVar(&o.squash, "squash", false, "one layer in OCI images, the base's included")
 	f.BoolVar(&o.gzip, "gzip", false, "gzip layers instead of zstd, for old consumers")
-	f.BoolVar(&o.keepOnFailure, "keep-on-failure", true, "keep the container of a failed build for dibber shell")
-	f.StringVar(&o.progress, "progress", "auto", "how to show progress: "+progressModes)
-	f.StringVar(&o.result, "result", "", "write a description of what was made, as JSON, to this file")
+	files.addTo(f)
 	return cmd
 }
 
-// inNamespaces runs what needs containers as root of namespaces of its own.
-func (a *app) inNamespaces(work func() error) error {
-	inside, status, err := container.Enter()
+// addOwnTo defines the flags by which dibber is told what diskimage-builder does
+// not ask.
+func (o *options) addOwnTo(f *pflag.FlagSet) {
+	f.BoolVar(&o.keepOnFailure, "keep-on-failure", true, "keep the container of a failed build for dibber shell")
+	f.StringVar(&o.progress, "progress", "auto", "how to show progress: "+progressModes)
+	f.StringVar(&o.result, "result", "", "write a description of what was made, as JSON, to this `FILE`")
+}
+
+func (a *app) buildElements(ctx context.Context, o *options, args []string) error {
+	o.clearEnvironment()
+	if err := o.check(); err != nil {
+		return err
+	}
+	return o.inNamespaces(ctx, a,
+		func() error { return a.build(ctx, o, args) },
+		func() error { return a.deliver(ctx, o) },
+	)
+}
+
+// inNamespaces runs what needs containers as root of namespaces of its own, and
+// then what must be done outside of them.
+func (a *app) inNamespaces(work func() error, then ...func() error) error {
+	return a.entering(container.Enter, work, then...)
+}
+
+// entering is inNamespaces with the way in.
+func (a *app) entering(enter func() (inside bool, status int, err error), work func() error, then ...func() error) error {
+	inside, status, err := enter()
 	switch {
 	case err != nil:
 		return err
 	case inside:
 		return work()
-	case status == 0:
-		return nil
+	case status != 0:
+		return statusError(status)
 	}
-	return statusError(status)
+	for _, step := range then {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (a *app) build(ctx context.Context, o *options, args []string) error {
@@ -101,7 +154,7 @@ func (a *app) build(ctx context.Context, o *options, args []string) error {
 	if err != nil {
 		return a.failure(ctx, err, logPath)
 	}
-	return a.results(result, o.progress, o.result)
+	return a.results(o.hideEngine(result), o.progress, o.result)
 }
 
 // failure completes a build's error with where its log is.

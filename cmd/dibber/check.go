@@ -17,7 +17,7 @@ import (
 // check finds mistakes on the command line before anything is done for it: on
 // any machine, and not only when a build has come to its end.
 func (o *options) check() error {
-	if err := checkTypes(o.types); err != nil {
+	if err := o.checkTypes(); err != nil {
 		return err
 	}
 	if err := checkProgress(o.progress); err != nil {

@@ -315,18 +315,23 @@ func (o *convertOptions) findLayout(layouts map[string]layout.Source) (layout.So
 	if o.layout == "" {
 		return layout.Source{}, nil
 	}
-	if known, ok := layouts[o.layout]; ok {
+	return layoutNamed(o.layout, layouts)
+}
+
+// layoutNamed gives one of the layouts by its name, else that of a file.
+func layoutNamed(name string, layouts map[string]layout.Source) (layout.Source, error) {
+	if known, ok := layouts[name]; ok {
 		return known, nil
 	}
-	path, err := filepath.Abs(o.layout)
+	path, err := filepath.Abs(name)
 	if err != nil {
 		return layout.Source{}, err
 	}
 	found, err := layout.Find("file://"+path, nil, "")
 	if errors.Is(err, os.ErrNotExist) {
-		err = &usageError{err: fmt.Errorf("--layout %s is neither a layout nor a file", o.layout), hint: "choose efi, gpt, mbr, none or a file with a block device configuration"}
+		err = &usageError{err: fmt.Errorf("%s is neither a layout nor a file", name), hint: "choose efi, gpt, mbr, none or a file with a block device configuration"}
 	}
-	found.Name = o.layout
+	found.Name = name
 	return found, err
 }
 

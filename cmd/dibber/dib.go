@@ -20,67 +20,197 @@ import (
 	"github.com/dibber-project/dibber/pkg/hook"
 )
 
-// diskImageCreate answers as the command of that name does: its options with
-// GNU abbreviations, its log lines on stdout, its exit statuses.
-func (a *app) diskImageCreate(ctx context.Context, args []string) int {
-	var o options
-	var help, showVersion bool
-	f := pflag.NewFlagSet("disk-image-create", pflag.ContinueOnError)
-	f.SetOutput(io.Discard)
-	f.SetInterspersed(os.Getenv("POSIXLY_CORRECT") == "")
-	o.addTo(f)
-	f.BoolVarP(&help, "help", "h", false, "show this help")
-	f.BoolVar(&showVersion, "version", false, "print the version")
-	args, err := expandAbbreviations(f, args)
-	if err == nil {
-		err = f.Parse(args)
+// The names of diskimage-builder's commands.
+const (
+	diskImageCreate    = "disk-image-create"
+	ramdiskImageCreate = "ramdisk-image-create"
+	diskimageBuilder   = "diskimage-builder"
+	elementInfo        = "element-info"
+)
+
+// dibOptions are the options of disk-image-create. Those that it documents and
+// does not take must not make short forms ambiguous that it takes.
+func dibOptions() *getopt {
+	return &getopt{
+		short: "a:ho:t:xucnp:",
+		long: []string{
+			"checksum", "no-tmpfs", "offline", "help", "version", "min-tmpfs:", "image-size:", "image-cache:",
+			"max-online-resize:", "mkfs-options:", "qemu-img-options:", "ramdisk-element:", "root-label:",
+			"install-type:", "docker-target:", "logfile:",
+		},
+		more:  []string{"image-extra-size:", "mkfs-journal-size:", "unsafe-host"},
+		posix: isPosix(),
 	}
-	switch {
-	case err != nil:
-		fmt.Fprintln(a.stderr, "disk-image-create:", err)
-		return 1
-	case help:
-		a.dibHelp(f)
-		return 0
-	case showVersion:
-		fmt.Fprintln(a.stdout, version)
-		return 0
-	case f.NArg() == 0 && os.Getenv("IMAGE_ELEMENT") == "":
-		fmt.Fprintln(a.stdout, "ERROR: At least one distribution root element must be specified")
-		return 1
-	}
-	err = a.inNamespaces(func() error { return a.dibBuild(ctx, &o, f.Args()) })
-	return a.dibReport(ctx, err)
 }
 
-func (a *app) dibHelp(f *pflag.FlagSet) {
-	fmt.Fprint(a.stdout, `Usage: disk-image-create [OPTION]... ELEMENT...
+// isPosix tells whether the user wants options before operands only, as POSIX does.
+func isPosix() bool {
+	_, set := os.LookupEnv("POSIXLY_CORRECT")
+	return set
+}
 
-Example: disk-image-create -a amd64 -o debian -t qcow2,raw debian-minimal vm devuser
+// dibCommand answers as disk-image-create or ramdisk-image-create does: their
+// options, their log lines on stdout, their exit statuses.
+func (a *app) dibCommand(ctx context.Context, name string, args []string) int {
+	o := options{ramdisk: name == ramdiskImageCreate}
+	f := pflag.NewFlagSet(name, pflag.ContinueOnError)
+	f.SortFlags = false
+	o.addTo(f)
+	if types, ok := f.Lookup("type").Value.(*list); ok {
+		types.replace = true
+	}
+	given, elements, faults := dibOptions().parse(args)
+	for _, option := range given {
+		switch option.name {
+		case "-h", "--help", "--version":
+		default:
+			if err := option.set(f); err != nil {
+				faults = append(faults, err)
+			}
+		}
+	}
+	for _, fault := range faults {
+		fmt.Fprintf(a.stderr, "%s: %v\n", name, fault)
+	}
+	if len(faults) > 0 {
+		return exitFailed
+	}
+	for _, option := range given {
+		switch option.name {
+		case "-h", "--help":
+			a.dibHelp(name, f)
+			return exitDone
+		case "--version":
+			fmt.Fprintln(a.stdout, version)
+			return exitDone
+		}
+	}
+	return a.dibRun(ctx, &o, elements)
+}
 
-`, f.FlagUsages(), `
-Elements are looked for along ELEMENTS_PATH, then among the built-in ones
-(dibber elements list). This is dibber under diskimage-builder's name: no root,
-no loop device. dibber build --help shows what dibber adds.
-`)
+// set hands the option to the flag of its name.
+func (o option) set(f *pflag.FlagSet) error {
+	flag := f.Lookup(strings.TrimPrefix(o.name, "--"))
+	if flag == nil || !strings.HasPrefix(o.name, "--") {
+		flag = f.ShorthandLookup(strings.TrimPrefix(o.name, "-"))
+	}
+	value := o.value
+	if flag.NoOptDefVal != "" {
+		value = flag.NoOptDefVal
+	}
+	if f.Set(flag.Name, value) != nil {
+		return fmt.Errorf("option '%s' takes a number, not '%s'", o.name, value)
+	}
+	return nil
+}
+
+// dibHelp lists the options that the command has, and no others.
+func (a *app) dibHelp(name string, f *pflag.FlagSet) {
+	fmt.Fprintf(a.stdout, "Usage: %s [OPTION]... ELEMENT...\n\nExamples:\n", name)
+	if name == ramdiskImageCreate {
+		fmt.Fprint(a.stdout, ramdiskExamples)
+	} else {
+		fmt.Fprint(a.stdout, diskExamples)
+	}
+	fmt.Fprint(a.stdout, "\nOptions, which may be cut short and stand among the elements:\n", dibUsages(f), dibNotes)
+}
+
+const diskExamples = `  disk-image-create -o debian debian-minimal vm devuser
+  disk-image-create -x -t qcow2,raw --checksum --image-size 5 -o out/debian debian-minimal vm
+  ELEMENTS_PATH=~/elements disk-image-create -a amd64 -o web -p nginx,vim debian-minimal vm ours
+`
+
+const ramdiskExamples = `  ramdisk-image-create -o deploy debian-minimal deploy-ramdisk
+  ramdisk-image-create -o inspect --ramdisk-element dracut-ramdisk fedora-minimal ours
+They write NAME.kernel and NAME.initramfs.
+`
+
+const dibNotes = `
+Variables, among others:
+  ELEMENTS_PATH           directories of elements, separated by colons; the built-in ones come last
+  IMAGE_NAME, ARCH        stand for -o and -a; DIB_IMAGE_SIZE, DIB_CHECKSUM, DIB_OFFLINE,
+                          DIB_IMAGE_CACHE, ROOT_LABEL and so on for the options of their names
+  FS_TYPE                 root file system where the layout leaves it open (ext4)
+  DIB_BLOCK_DEVICE_CONFIG the layout of the disk, YAML or file://PATH
+  OVERWRITE_OLD_IMAGE     not 0: replace an older output, which is renamed otherwise
+  DIB_QUIET               1: nothing on stdout; 0: everything, even with --logfile
+  DIB_NO_TIMESTAMP        1: no times on stdout
+  DIB_SHOW_IMAGE_USAGE    not 0: tell what is large in the image; _FULL: the size of everything
+  ACI_MANIFEST            the manifest for -t aci
+  break                   before-PHASE, after-PHASE, after-error: a shell there
+
+This is dibber under the name of diskimage-builder: no root, no loop device. dibber build --help
+shows what dibber adds, dibber elements list the elements.
+`
+
+// dibUsages describes the options in the order of the flags.
+func dibUsages(f *pflag.FlagSet) string {
+	known := dibOptions()
+	var b strings.Builder
+	line := func(names, value, usage string) {
+		if value != "" {
+			names += " " + value
+		}
+		fmt.Fprintf(&b, "  %-27s %s\n", names, usage)
+	}
+	f.VisitAll(func(flag *pflag.Flag) {
+		value, usage := pflag.UnquoteUsage(flag)
+		if flag.NoOptDefVal != "" {
+			value = ""
+		}
+		if flag.Shorthand != "" && strings.Contains(known.short, flag.Shorthand) {
+			line("-"+flag.Shorthand, value, usage)
+			return
+		}
+		line("--"+flag.Name, value, usage)
+	})
+	line("-h, --help", "", "show this help")
+	line("--version", "", "print the version")
+	return b.String()
+}
+
+// dibRun builds what the command line asks for.
+func (a *app) dibRun(ctx context.Context, o *options, elements []string) int {
+	o.clearEnvironment()
+	o.keepOld = !isOn("OVERWRITE_OLD_IMAGE")
+	if strings.TrimSpace(strings.Join(elements, " ")+os.Getenv("IMAGE_ELEMENT")) == "" {
+		log, err := a.dibLog(o, true)
+		if err != nil {
+			return a.dibReport(ctx, err)
+		}
+		defer log.Close()
+		fmt.Fprintln(log, "diskimage-builder version", version)
+		fmt.Fprintln(log, "ERROR: At least one distribution root element must be specified")
+		return exitFailed
+	}
+	err := o.checkTypes()
+	if err == nil {
+		err = o.inNamespaces(ctx, a,
+			func() error { return a.dibBuild(ctx, o, elements) },
+			func() error { return a.dibDeliver(ctx, o) },
+		)
+	}
+	return a.dibReport(ctx, err)
 }
 
 // dibReport prints an error and gives the status that diskimage-builder would:
 // that of the failing command, else 1.
 func (a *app) dibReport(ctx context.Context, err error) int {
-	var (
-		status statusError
-		failed *hook.FailedError
-	)
+	var status statusError
 	switch {
 	case err == nil:
-		return 0
+		return exitDone
 	case errors.As(err, &status):
 		return int(status)
 	case ctx.Err() != nil, errors.Is(err, errInterrupted):
 		return exitInterrupted
 	}
 	a.report(err)
+	return dibStatus(err)
+}
+
+func dibStatus(err error) int {
+	var failed *hook.FailedError
 	if errors.As(err, &failed) && failed.Status > 0 {
 		return failed.Status
 	}
@@ -92,16 +222,36 @@ func (a *app) dibBuild(ctx context.Context, o *options, args []string) error {
 	if err != nil {
 		return err
 	}
-	o.keepOld = os.Getenv("OVERWRITE_OLD_IMAGE") == "" || os.Getenv("OVERWRITE_OLD_IMAGE") == "0"
-	job, err := o.job(args, p, false)
-	if err != nil {
-		return err
-	}
-	log, err := a.dibLog(o)
+	log, err := a.dibLog(o, true)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
+	if err = a.dibStory(ctx, o, args, p, log); err == nil || ctx.Err() != nil {
+		return err
+	}
+	return log.failed(err)
+}
+
+// failed tells of an error, and gives what remains to be told: nothing, unless
+// stdout is to stay quiet.
+func (l *stampedLog) failed(err error) error {
+	fmt.Fprintln(l, "ERROR:", printable(err.Error()))
+	for _, h := range hints(err) {
+		fmt.Fprintln(l, "hint:", h)
+	}
+	if l.out == nil {
+		return err
+	}
+	return statusError(dibStatus(err))
+}
+
+// dibStory is a build as the log tells it.
+func (a *app) dibStory(ctx context.Context, o *options, args []string, p places, log *stampedLog) error {
+	job, err := o.job(args, p, false)
+	if err != nil {
+		return err
+	}
 	job.Log = log
 	fmt.Fprintln(log, "diskimage-builder version", version)
 	fmt.Fprintln(log, "Building elements:", strings.Join(job.Elements, " "))
@@ -117,7 +267,40 @@ func (a *app) dibBuild(ctx context.Context, o *options, args []string) error {
 		return err
 	}
 	for _, out := range result.Outputs {
-		fmt.Fprintf(log, "Image file %s created...\n", out.Path)
+		if !o.isForEngine(out) {
+			fmt.Fprintf(log, "Image file %s created...\n", p.asGiven(job.Name, out.Path))
+		}
+	}
+	return nil
+}
+
+// asGiven is the path of an output as the user began it.
+func (p *places) asGiven(name, path string) string {
+	if rest, ok := strings.CutPrefix(path, p.absolute(name)); ok {
+		return name + rest
+	}
+	return path
+}
+
+// dibDeliver ends a build that came to its end.
+func (a *app) dibDeliver(ctx context.Context, o *options) error {
+	log, err := a.dibLog(o, false)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	if o.wantsEngine() {
+		image, err := o.loadImage(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			return log.failed(err)
+		case image == "":
+			fmt.Fprintln(log, "WARNING:", o.noEngine())
+		default:
+			fmt.Fprintf(log, "Image %s loaded...\n", image)
+		}
 	}
 	fmt.Fprintln(log, "Build completed successfully")
 	return nil
@@ -125,14 +308,13 @@ func (a *app) dibBuild(ctx context.Context, o *options, args []string) error {
 
 // dibLog makes the stream of everything a build prints: to stdout unless it is to
 // be quiet, and to the log file, each line with the time in front.
-func (a *app) dibLog(o *options) (*stampedLog, error) {
+func (a *app) dibLog(o *options, announce bool) (*stampedLog, error) {
 	path := first(o.logfile, os.Getenv("LOGFILE"))
 	quiet := path != ""
 	if v := os.Getenv("DIB_QUIET"); v != "" {
-		quiet = v == "1"
+		quiet = isOne(v)
 	}
-	plain, _ := strconv.Atoi(os.Getenv("DIB_NO_TIMESTAMP"))
-	log := &stampedLog{plain: plain == 1}
+	log := &stampedLog{plain: isOne(os.Getenv("DIB_NO_TIMESTAMP"))}
 	if !quiet {
 		log.out = a.stdout
 	}
@@ -143,9 +325,17 @@ func (a *app) dibLog(o *options) (*stampedLog, error) {
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprintln(a.stdout, "Output logs going to:", path)
+	if announce {
+		fmt.Fprintln(a.stdout, "Output logs going to:", path)
+	}
 	log.file = f
 	return log, nil
+}
+
+// isOne compares as numbers, as diskimage-builder does.
+func isOne(text string) bool {
+	n, err := strconv.Atoi(text)
+	return err == nil && n == 1
 }
 
 // stampedLog writes whole lines, each with the UTC time in front, as
@@ -208,69 +398,4 @@ func (l *stampedLog) Close() error {
 		return nil
 	}
 	return l.file.Close()
-}
-
-// expandAbbreviations completes long options that are cut short but unambiguous,
-// as GNU getopt does.
-func expandAbbreviations(f *pflag.FlagSet, args []string) ([]string, error) {
-	var out []string
-	for i := 0; i < len(args); i++ {
-		arg := args[i]
-		if arg == "--" {
-			return append(out, args[i:]...), nil
-		}
-		name, value, hasValue := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
-		if strings.HasPrefix(arg, "--") && f.Lookup(name) == nil {
-			full, err := complete(f, name)
-			if err != nil {
-				return nil, err
-			}
-			arg = "--" + full
-			if hasValue {
-				arg += "=" + value
-			}
-		}
-		out = append(out, arg)
-		if takesNext(f, arg) && i+1 < len(args) {
-			i++
-			out = append(out, args[i]) // whatever it begins with
-		}
-	}
-	return out, nil
-}
-
-// takesNext tells whether the argument after arg is the value of an option.
-func takesNext(f *pflag.FlagSet, arg string) bool {
-	if name, long := strings.CutPrefix(arg, "--"); long {
-		flag := f.Lookup(name)
-		return flag != nil && flag.NoOptDefVal == ""
-	}
-	if !strings.HasPrefix(arg, "-") {
-		return false
-	}
-	for i, letter := range arg[1:] {
-		flag := f.ShorthandLookup(string(letter))
-		if flag == nil || flag.NoOptDefVal == "" {
-			return flag != nil && i == len(arg)-2
-		}
-	}
-	return false
-}
-
-// complete finds the long option that begins with name. The long names of
-// options that are short ones in diskimage-builder make nothing ambiguous.
-func complete(f *pflag.FlagSet, name string) (string, error) {
-	var found []string
-	f.VisitAll(func(flag *pflag.Flag) {
-		if strings.HasPrefix(flag.Name, name) && (flag.Shorthand == "" || flag.Name == "help") {
-			found = append(found, flag.Name)
-		}
-	})
-	switch len(found) {
-	case 0:
-		return "", fmt.Errorf("unrecognized option '--%s'", name)
-	case 1:
-		return found[0], nil
-	}
-	return "", fmt.Errorf("option '--%s' is ambiguous; possibilities: '--%s'", name, strings.Join(found, "' '--"))
 }

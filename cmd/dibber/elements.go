@@ -18,6 +18,7 @@ func (a *app) elementsCommand() *cobra.Command {
 		Short: "List and show elements, built in and along ELEMENTS_PATH",
 		Example: `  dibber elements list
   dibber elements show debian-minimal
+  dibber elements graph --format svg -o elements.svg debian-minimal vm
   cp -r "$(dibber elements path growroot)" elements/   # to change a copy`,
 	}
 	cmd.AddCommand(
@@ -33,6 +34,8 @@ func (a *app) elementsCommand() *cobra.Command {
 				}
 				return err
 			}},
+		a.graphCommand(),
+		a.infoCommand(),
 	)
 	return cmd
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"unicode"
@@ -74,6 +75,9 @@ func hints(err error) []string {
 		provided *element.ProvidedError
 		types    *output.TypeError
 		failed   *build.FailedError
+		strays   *build.StrayError
+		engine   *engineError
+		images   *imagesError
 		qemu     *vm.MissingError
 		unseen   *vm.NotSeenError
 		file     *os.PathError
@@ -97,9 +101,15 @@ func hints(err error) []string {
 	case errors.As(err, &provided):
 		return []string{"leave one of them out"}
 	case errors.As(err, &types):
-		return []string{"dibber build --help explains each"}
+		return typeHints(types.Type)
 	case errors.As(err, &failed):
 		return failedHints(failed)
+	case errors.As(err, &strays):
+		return []string{"only dot files may be written there, and only for the build: write to the working directory, or let hooks write to yours with --unsafe-host"}
+	case errors.As(err, &engine):
+		return one(engine.hint())
+	case errors.As(err, &images):
+		return one(images.hint())
 	case errors.As(err, &qemu):
 		return one(qemu.Mend)
 	case errors.As(err, &unseen):
@@ -120,10 +130,22 @@ func failedHints(e *build.FailedError) []string {
 	if e.Kept != "" {
 		out = append(out, "look inside where it failed: dibber shell "+e.Kept)
 	}
+	if e.Sealed {
+		out = append(out, "outside the image hooks may write to the build, the caches, temporary and the working directory alone; --unsafe-host lets them write wherever you may")
+	}
 	if errors.Is(e, syscall.ENOSPC) || strings.Contains(strings.Join(e.Tail(), "\n"), "No space left on device") {
 		out = append(out, "the disk is full: make room, or put containers elsewhere with XDG_DATA_HOME; df -h shows which")
 	}
 	return out
+}
+
+// typeHints tell of formats that qemu-img knows and dibber does not.
+func typeHints(name string) []string {
+	hints := []string{"dibber build --help explains each"}
+	if slices.Contains([]string{"qcow", "qed", "parallels"}, name) {
+		hints = append(hints, "write raw, and convert that: qemu-img convert -f raw -O "+name+" image.raw image."+name)
+	}
+	return hints
 }
 
 func one(hint string) []string {

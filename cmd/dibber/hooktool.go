@@ -26,16 +26,38 @@ func (a *app) hookToolCommand() *cobra.Command {
 		Use:   "package-installs-squash OUTPUT",
 		Short: "Squash the package-installs files of the elements into one list",
 		Args:  exactArgs(1, "the file to write"),
-		RunE:  func(_ *cobra.Command, args []string) error { return squashPackages(names, args[0]) },
+		RunE:  func(_ *cobra.Command, args []string) error { return squashPackages(names, path, args[0]) },
 	}
 	squash.Flags().StringVar(&names, "elements", "", "elements, separated by blanks")
-	squash.Flags().StringVar(&path, "path", "", "accepted for diskimage-builder's sake: each element's own folder is read")
-	cmd.AddCommand(squash, &cobra.Command{
+	squash.Flags().StringVar(&path, "path", "", "where an element is looked for that is not part of the build")
+	cmd.AddCommand(squash, a.elementInfoCommand(), a.extractImageCommand(), &cobra.Command{
 		Use:   "svc-map-merge OUTPUT",
 		Short: "Merge the svc-map files of the elements",
 		Args:  exactArgs(1, "the file to write"),
 		RunE:  func(_ *cobra.Command, args []string) error { return mergeServices(args[0]) },
 	})
+	cmd.AddCommand(a.engineCommands()...)
+	return cmd
+}
+
+// elementInfoCommand is diskimage-builder's element-info.
+func (a *app) elementInfoCommand() *cobra.Command {
+	var env bool
+	cmd := &cobra.Command{
+		Use:   "element-info ELEMENT...",
+		Short: "Print elements with all that they need",
+		RunE: func(cmd *cobra.Command, names []string) error {
+			if len(names) == 0 {
+				return &usageError{err: errors.New("no element given"), hint: "usage: " + cmd.UseLine()}
+			}
+			path := os.Getenv("ELEMENTS_PATH")
+			if path == "" {
+				return errors.New("ELEMENTS_PATH is empty: it names the folders of elements")
+			}
+			return a.printElements(strings.Split(path, ":"), names, env)
+		},
+	}
+	cmd.Flags().BoolVarP(&env, "env", "e", false, "print what bash evaluates to tell hooks of them")
 	return cmd
 }
 
@@ -65,18 +87,38 @@ func hookElements() (map[string]string, error) {
 	return folders, nil
 }
 
-func squashPackages(names, output string) error {
-	folders, err := hookElements()
-	if err != nil {
-		return err
+// packageSources gives the folders of elements: those of the build, and for other
+// names what is found along path. A name that is found nowhere has no packages.
+func packageSources(names, path string) ([]pkginstall.Source, error) {
+	folders := map[string]string{}
+	if path == "" || os.Getenv("IMAGE_ELEMENT_YAML") != "" {
+		var err error
+		if folders, err = hookElements(); err != nil {
+			return nil, err
+		}
 	}
 	var sources []pkginstall.Source
 	for _, name := range strings.Fields(names) {
 		dir, ok := folders[name]
-		if !ok {
-			return fmt.Errorf("element %s is not part of this build", name)
+		for _, place := range filepath.SplitList(path) {
+			if ok || !filepath.IsLocal(name) {
+				break
+			}
+			dir = filepath.Join(place, name)
+			info, err := os.Stat(dir)
+			ok = err == nil && info.IsDir()
 		}
-		sources = append(sources, pkginstall.Source{Name: name, Dir: dir})
+		if ok {
+			sources = append(sources, pkginstall.Source{Name: name, Dir: dir})
+		}
+	}
+	return sources, nil
+}
+
+func squashPackages(names, path, output string) error {
+	sources, err := packageSources(names, path)
+	if err != nil {
+		return err
 	}
 	list, err := pkginstall.Squash(sources, os.LookupEnv)
 	if err != nil {

@@ -1,7 +1,8 @@
 //go:build containers_image_openpgp
 
 // Command dibber builds machine images from diskimage-builder elements, without
-// root. Under the name disk-image-create it answers as that command does.
+// root. Under the names of diskimage-builder's commands, disk-image-create,
+// ramdisk-image-create and diskimage-builder, it answers as they do.
 package main
 
 import (
@@ -36,8 +37,13 @@ func run(args []string, stdin *os.File, stdout, stderr *os.File) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
-	if filepath.Base(args[0]) == "disk-image-create" {
-		return a.diskImageCreate(ctx, args[1:])
+	switch name := filepath.Base(args[0]); name {
+	case diskImageCreate, ramdiskImageCreate:
+		return a.dibCommand(ctx, name, args[1:])
+	case diskimageBuilder:
+		return a.imagesCommand(ctx, args[1:])
+	case elementInfo:
+		return a.elementInfo(args[1:])
 	}
 	cmd := a.rootCommand()
 	cmd.SetArgs(args[1:])

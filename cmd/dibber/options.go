@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
@@ -24,12 +25,16 @@ import (
 	"github.com/dibber-project/dibber/pkg/build"
 	"github.com/dibber-project/dibber/pkg/element"
 	"github.com/dibber-project/dibber/pkg/environ"
-	"github.com/dibber-project/dibber/pkg/output"
 )
 
-// options are the flags that dibber build and disk-image-create share.
+// options are the flags that dibber build, dibber ramdisk, disk-image-create and
+// ramdisk-image-create share.
 type options struct {
 	arch, name      string
+	ramdisk         bool // the command makes ramdisks
+	clear           bool
+	ramdiskElement  string
+	dockerTarget    string
 	types           []string
 	trace           int
 	uncompressed    bool
@@ -54,32 +59,58 @@ type options struct {
 	keepOld         bool
 	progress        string
 	keepOnFailure   bool
+	unsafeHost      bool
 	result          string
 }
 
-// addTo defines diskimage-builder's flags.
+// addTo defines diskimage-builder's flags. The names in backquotes stand for
+// their values in help.
 func (o *options) addTo(f *pflag.FlagSet) {
-	f.StringVarP(&o.arch, "arch", "a", "", "architecture of the image (amd64, arm64, ...); the machine's by default")
-	f.StringVarP(&o.name, "name", "o", "image", "name of the outputs without extension; may hold a path")
-	f.StringSliceVarP(&o.types, "type", "t", []string{"qcow2"}, "outputs, separated by commas: "+strings.Join(output.Types(), ", "))
+	o.types = []string{"qcow2"}
+	f.StringVarP(&o.arch, "arch", "a", "", "architecture `ARCH` of the image: amd64, arm64, armhf, ...; the machine's by default")
+	f.StringVarP(&o.name, "name", "o", "", "`NAME` of the outputs without extension (image); may hold a path")
+	f.VarP(&list{items: &o.types, defaults: true}, "type", "t", "outputs `TYPES`, separated by commas, of "+strings.Join(outputTypes(), ", "))
 	f.CountVarP(&o.trace, "trace", "x", "trace the hooks; twice: more")
 	f.BoolVarP(&o.uncompressed, "uncompressed", "u", false, "leave a qcow2 uncompressed")
+	f.BoolVarP(&o.clear, "clear", "c", false, "build without the variables of your environment, but for HOME, PATH and the like")
 	f.BoolVarP(&o.skipBase, "no-base", "n", false, "leave the element base out")
-	f.StringSliceVarP(&o.packages, "packages", "p", nil, "more packages to install, separated by commas")
+	f.VarP(&list{items: &o.packages}, "packages", "p", "install `PACKAGES` too, separated by commas; may be repeated")
 	f.BoolVar(&o.checksum, "checksum", false, "write .md5 and .sha256 files beside the outputs")
-	f.Float64Var(&o.imageSize, "image-size", 0, "size of the disk in GiB; computed by default")
-	f.Float64Var(&o.extraSize, "image-extra-size", 0, "size over the content in MiB, instead of the usual share")
-	f.StringVar(&o.imageCache, "image-cache", "", "where hooks cache downloads (~/.cache/image-create)")
-	f.StringVar(&o.maxOnlineResize, "max-online-resize", "", "blocks that the root file system can grow to")
-	f.Int64Var(&o.journalSize, "mkfs-journal-size", 0, "size of ext4's journal in MiB (64)")
-	f.StringVar(&o.mkfsOptions, "mkfs-options", "", "options for the root file system, as of mke2fs")
-	f.IntVar(&o.minTmpfs, "min-tmpfs", 0, "accepted and not needed: nothing is built on a tmpfs")
-	f.BoolVar(&o.noTmpfs, "no-tmpfs", false, "accepted and not needed: nothing is built on a tmpfs")
+	f.Float64Var(&o.imageSize, "image-size", 0, "size of the disk in `GIB`; computed by default")
+	f.Float64Var(&o.extraSize, "image-extra-size", 0, "size over the content in `MIB`, instead of the usual share")
+	f.StringVar(&o.imageCache, "image-cache", "", "directory `DIR` for downloads of hooks (~/.cache/image-create)")
+	f.StringVar(&o.maxOnlineResize, "max-online-resize", "", "number of `BLOCKS` that the root file system can grow to")
+	f.Int64Var(&o.journalSize, "mkfs-journal-size", 0, "size of ext4's journal in `MIB` (64)")
+	f.StringVar(&o.mkfsOptions, "mkfs-options", "", "`OPTIONS` for the root file system, as of mke2fs")
+	f.IntVar(&o.minTmpfs, "min-tmpfs", 0, "size in `GIB` that a build in memory would need; nothing is built in memory, hooks are told")
+	f.BoolVar(&o.noTmpfs, "no-tmpfs", false, "do not build in memory; nothing is, hooks are told")
 	f.BoolVar(&o.offline, "offline", false, "use caches only, no network")
-	f.StringVar(&o.qemuImgOptions, "qemu-img-options", "", "options of the qcow2, as of qemu-img convert -o")
-	f.StringVar(&o.rootLabel, "root-label", "", "label of the root file system (cloudimg-rootfs)")
-	f.StringVar(&o.installType, "install-type", "", "default install type: source or package")
-	f.StringVar(&o.logfile, "logfile", "", "write what hooks print to this file")
+	f.StringVar(&o.qemuImgOptions, "qemu-img-options", "", "`OPTIONS` of disk images, as of qemu-img convert -o")
+	f.StringVar(&o.rootLabel, "root-label", "", "`LABEL` of the root file system (cloudimg-rootfs)")
+	f.StringVar(&o.ramdiskElement, "ramdisk-element", "", "`ELEMENT` that makes ramdisks (ramdisk)")
+	f.StringVar(&o.installType, "install-type", "", "default install `TYPE`: source or package (source)")
+	f.StringVar(&o.dockerTarget, "docker-target", "", "name `NAME[:TAG]` of the image of type docker; that of the outputs by default")
+	f.StringVar(&o.logfile, "logfile", "", "write what hooks print to this `FILE`")
+	f.BoolVar(&o.unsafeHost, "unsafe-host", false, "let hooks that run outside the image write wherever you may, instead of the build, the caches and the working directory")
+}
+
+// list is a flag that takes names separated by commas or blanks. Given again, it
+// adds to them.
+type list struct {
+	items    *[]string
+	defaults bool // items are what there is without the flag
+	replace  bool // the flag given again begins anew, as -t of disk-image-create does
+}
+
+func (l *list) String() string { return strings.Join(*l.items, ",") }
+func (l *list) Type() string   { return "list" }
+
+func (l *list) Set(text string) error {
+	if l.defaults || l.replace {
+		*l.items, l.defaults = nil, false
+	}
+	*l.items = append(*l.items, strings.FieldsFunc(text, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })...)
+	return nil
 }
 
 // places are the directories of one run.
@@ -109,7 +140,7 @@ func findPlaces() (places, error) {
 // job turns options, arguments and the environment into what to build. A flag
 // wins over its environment variable. bothFirmwares chooses the layout of `vm`.
 func (o *options) job(args []string, p places, bothFirmwares bool) (build.Job, error) {
-	now, seed, err := identity(o.name)
+	now, seed, err := identity(o.outputName())
 	if err != nil {
 		return build.Job{}, err
 	}
@@ -117,49 +148,46 @@ func (o *options) job(args []string, p places, bothFirmwares bool) (build.Job, e
 	rand.Read(id)
 	j := build.Job{
 		ID: hex.EncodeToString(id), Time: now, Now: time.Now, Seed: seed,
-		Environ: userEnviron(), Caller: caller(), Dir: p.cwd, Program: p.program,
+		Environ: append(userEnviron(), o.exports()...), Caller: caller(), Dir: p.cwd, Program: p.program,
 		StateDir: p.containers(), CacheDir: p.cache,
-		Name: o.name, Types: unique(o.types), From: o.from, Packages: o.packages,
-		Arch:            first(o.arch, os.Getenv("ARCH"), machineArch()),
+		Name: o.outputName(), Types: writtenTypes(o.types), From: o.from, Packages: o.packages,
+		Ramdisk:         o.ramdisk,
+		ImageTag:        o.dockerTarget,
+		Arch:            o.architecture(),
 		MkfsOptions:     o.mkfsOptions,
 		FSType:          first(os.Getenv("FS_TYPE"), "ext4"),
 		RootLabel:       first(o.rootLabel, os.Getenv("ROOT_LABEL")),
 		QemuImgOptions:  first(o.qemuImgOptions, os.Getenv("QEMU_IMG_OPTIONS")),
 		Uncompressed:    o.uncompressed,
+		GzipCommand:     strings.Fields(os.Getenv("DIB_GZIP_BIN")),
 		BlockDevice:     os.Getenv("DIB_BLOCK_DEVICE_CONFIG"),
 		Offline:         o.offline || os.Getenv("DIB_OFFLINE") != "",
 		Squash:          o.squash,
 		Gzip:            o.gzip,
 		KeepOnFailure:   o.keepOnFailure,
 		KeepOld:         o.keepOld,
-		ImageCache:      first(o.imageCache, os.Getenv("DIB_IMAGE_CACHE"), filepath.Join(home(), ".cache/image-create")),
+		ImageCache:      p.absolute(first(o.imageCache, os.Getenv("DIB_IMAGE_CACHE"), "~/.cache/image-create")),
 		TempDir:         os.Getenv("TMP_DIR"),
 		InstallType:     first(o.installType, os.Getenv("DIB_DEFAULT_INSTALLTYPE")),
 		Trace:           o.tracing(),
+		ShowUsage:       isOn("DIB_SHOW_IMAGE_USAGE"),
+		ShowAllUsage:    isOn("DIB_SHOW_IMAGE_USAGE_FULL"),
 		DefaultElements: p.builtin,
 		Args:            os.Args[1:],
+		UnsafeHost:      o.unsafeHost,
+		SkipBase:        o.skipBase,
+		NoTmpfs:         o.noTmpfs || strings.Contains(os.Getenv("GENTOO_PROFILE"), "hardened"),
+		MinTmpfs:        o.minTmpfs,
+		Stdin:           os.Stdin,
+		Terminal:        os.Stderr,
 	}
-	if err := checkTypes(j.Types); err != nil {
+	if err := o.checkTypes(); err != nil {
 		return j, err
-	}
-	if len(j.Types) == 1 {
-		j.Name = strings.TrimSuffix(j.Name, "."+j.Types[0])
 	}
 	if j.Name == "" || strings.HasSuffix(j.Name, "/") {
 		return j, &usageError{err: fmt.Errorf("-o %q names no output", o.name), hint: "end it with a name, such as image"}
 	}
-	if !filepath.IsAbs(j.ImageCache) {
-		j.ImageCache = filepath.Join(p.cwd, j.ImageCache)
-	}
-	if j.Checksums, err = o.checksums(); err != nil {
-		return j, err
-	}
-	if text := os.Getenv("DIB_BLOCK_SIZE"); text != "" {
-		if j.BlockSize, err = strconv.ParseInt(text, 10, 64); err != nil || j.BlockSize <= 0 {
-			return j, &usageError{err: fmt.Errorf("DIB_BLOCK_SIZE=%s is not a number of bytes", text)}
-		}
-	}
-	if err := o.sizes(&j); err != nil {
+	if err := o.more(&j, p); err != nil {
 		return j, err
 	}
 	j.ElementsPath = elementsPath(p.builtin)
@@ -167,14 +195,123 @@ func (o *options) job(args []string, p places, bothFirmwares bool) (build.Job, e
 	return j, nil
 }
 
+// more reads what can be wrong.
+func (o *options) more(j *build.Job, p places) error {
+	var err error
+	if j.Checksums, err = o.checksums(); err != nil {
+		return err
+	}
+	if text := os.Getenv("DIB_BLOCK_SIZE"); text != "" {
+		if j.BlockSize, err = strconv.ParseInt(text, 10, 64); err != nil || j.BlockSize <= 0 {
+			return &usageError{err: fmt.Errorf("DIB_BLOCK_SIZE=%s is not a number of bytes", text)}
+		}
+	}
+	if file := os.Getenv("ACI_MANIFEST"); file != "" && slices.Contains(o.types, "aci") {
+		if j.ACIManifest, err = readManifest(p.absolute(file)); err != nil {
+			return err
+		}
+	}
+	return o.sizes(j)
+}
+
+// absolute gives a path of the user's without doubt about where it is. No shell has
+// seen those in variables and definitions, so ~ is still there.
+func (p *places) absolute(path string) string {
+	if rest, ok := strings.CutPrefix(path, "~/"); ok {
+		return filepath.Join(home(), rest)
+	}
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(p.cwd, path)
+}
+
+// readManifest reads what -t aci puts beside the root file system.
+func readManifest(file string) ([]byte, error) {
+	const most = 1 << 20
+	info, err := os.Stat(file)
+	if err == nil && (!info.Mode().IsRegular() || info.Size() > most) {
+		err = fmt.Errorf("it is no file of at most %d bytes", most)
+	}
+	var text []byte
+	if err == nil {
+		text, err = os.ReadFile(file)
+	}
+	if err != nil {
+		return nil, &usageError{err: fmt.Errorf("cannot read ACI_MANIFEST=%s: %w", file, err), hint: "it names the manifest of the App Container Image, a file in JSON"}
+	}
+	return text, nil
+}
+
+// outputName is the name of the outputs. With a single type its ending may be
+// there already.
+func (o *options) outputName() string {
+	name := first(o.name, os.Getenv("IMAGE_NAME"), "image")
+	if len(o.types) == 1 {
+		name = strings.TrimSuffix(name, "."+o.types[0])
+	}
+	return name
+}
+
+// exports gives the variables that disk-image-create exports when an option is
+// used, besides those that a job has fields for.
+func (o *options) exports() []string {
+	var out []string
+	if o.uncompressed {
+		out = append(out, "COMPRESS_IMAGE=")
+	}
+	if o.dockerTarget != "" {
+		out = append(out, "DOCKER_TARGET="+o.dockerTarget)
+	}
+	if o.logfile != "" {
+		out = append(out, "LOGFILE="+o.logfile)
+	}
+	if o.ramdisk {
+		out = append(out, "IS_RAMDISK=1", "RAMDISK_ELEMENT="+o.mainRamdiskElement())
+	}
+	return out
+}
+
+func (o *options) mainRamdiskElement() string {
+	return first(o.ramdiskElement, os.Getenv("RAMDISK_ELEMENT"), "ramdisk")
+}
+
 // elements completes the user's list as disk-image-create does.
 func (o *options) elements(args []string, arch string, bothFirmwares bool) []string {
-	list := append(strings.Fields(os.Getenv("IMAGE_ELEMENT")), args...)
-	list = element.DefaultBlockDevice(list, arch, bothFirmwares)
-	if o.skipBase || os.Getenv("SKIP_BASE") == "1" {
-		return list
+	names := strings.Fields(os.Getenv("IMAGE_ELEMENT") + " " + strings.Join(args, " "))
+	names = element.DefaultBlockDevice(names, arch, bothFirmwares)
+	if !o.skipBase && os.Getenv("SKIP_BASE") != "1" {
+		names = append([]string{"base"}, names...)
 	}
-	return append([]string{"base"}, list...)
+	if o.ramdisk {
+		names = append([]string{o.mainRamdiskElement()}, names...)
+	}
+	return names
+}
+
+// clearEnvironment takes the caller's variables away, if that is wanted, but for
+// those by which programs and the user's directories are found, those of dibber
+// itself, and those that DIBBER_KEEP_VARIABLES names, separated by blanks.
+func (o *options) clearEnvironment() {
+	if !o.clear && os.Getenv("CLEAR_ENV") != "1" {
+		return
+	}
+	kept := append(strings.Fields(os.Getenv(keepVariable)), keepVariable, "HOME", "PATH", "USER", "LOGNAME", "TERM", "TMPDIR")
+	for _, v := range os.Environ() {
+		name, _, _ := strings.Cut(v, "=")
+		ours := strings.HasPrefix(name, "_DIBBER_") || strings.HasPrefix(name, "_CONTAINERS_") || strings.HasPrefix(name, "XDG_")
+		if !ours && !slices.Contains(kept, name) {
+			os.Unsetenv(name)
+		}
+	}
+}
+
+const keepVariable = "DIBBER_KEEP_VARIABLES"
+
+// isOn tells whether a variable is set, and not to 0.
+func isOn(variable string) bool {
+	value := os.Getenv(variable)
+	return value != "" && value != "0"
 }
 
 // unique keeps the first of equal names.
@@ -217,7 +354,7 @@ func (o *options) checksums() ([]artifact.Kind, error) {
 		return nil, nil
 	}
 	var kinds []artifact.Kind
-	for _, name := range strings.Split(v, ",") {
+	for _, name := range strings.FieldsFunc(v, func(r rune) bool { return r == ',' || unicode.IsSpace(r) }) {
 		if !slices.Contains(artifact.Kinds(), artifact.Kind(name)) {
 			return nil, &usageError{err: fmt.Errorf("DIB_CHECKSUM=%s: %q is not a kind of checksum", v, name), hint: "use md5, sha256 or both"}
 		}
@@ -305,7 +442,9 @@ func home() string {
 
 // userEnviron is the environment without what the way into the namespaces added.
 func userEnviron() []string {
-	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "_CONTAINERS_") })
+	return slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return strings.HasPrefix(v, "_CONTAINERS_") || strings.HasPrefix(v, "_DIBBER_")
+	})
 }
 
 // machineArch is ARCH for this machine.

@@ -11,58 +11,16 @@ import (
 	"testing"
 
 	"github.com/spf13/pflag"
+
+	"github.com/dibber-project/dibber/pkg/definition"
 )
-
-// dibFlags are those of disk-image-create.
-func dibFlags(o *options) *pflag.FlagSet {
-	f := pflag.NewFlagSet("disk-image-create", pflag.ContinueOnError)
-	o.addTo(f)
-	f.BoolP("help", "h", false, "")
-	f.Bool("version", false, "")
-	return f
-}
-
-func TestLongOptionsMayBeCutShort(t *testing.T) {
-	for given, want := range map[string]string{
-		"--image-s 3 vm":           "--image-size 3 vm",
-		"--image-s=3 vm":           "--image-size=3 vm",
-		"--no vm":                  "--no-tmpfs vm", // -n has no long name there
-		"--n vm":                   "--no-tmpfs vm",
-		"--che --off --ins source": "--checksum --offline --install-type source",
-		"--hel":                    "--help",
-		"--ver":                    "--version",
-		"--mkfs-o --offl vm":       "--mkfs-options --offl vm", // a value, whatever it looks like
-		"-o --offl vm":             "-o --offl vm",
-		"-xuo --offl vm":           "-xuo --offl vm",
-		"-ofoo --offl vm":          "-ofoo --offline vm",
-		"-xu --offl vm":            "-xu --offline vm",
-		"-z --offl vm":             "-z --offline vm",
-		"vm --offl -- --offl":      "vm --offline -- --offl",
-		"--root-label":             "--root-label",
-		"- --offl":                 "- --offline",
-	} {
-		got, err := expandAbbreviations(dibFlags(&options{}), strings.Fields(given))
-		if err != nil || strings.Join(got, " ") != want {
-			t.Errorf("%s: %q, %v", given, got, err)
-		}
-	}
-	for given, want := range map[string]string{
-		"--image- 3":    "'--image-' is ambiguous; possibilities: '--image-cache' '--image-extra-size' '--image-size'",
-		"--m=4":         "is ambiguous",
-		"--nonsense":    "unrecognized option '--nonsense'",
-		"--clean-sheet": "unrecognized option",
-	} {
-		if got, err := expandAbbreviations(dibFlags(&options{}), strings.Fields(given)); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %q, %v", given, got, err)
-		}
-	}
-}
 
 // jobOf makes a job of a command line of dibber build.
 func jobOf(t *testing.T, line string) (name string, types []string, trace int, err error) {
 	t.Helper()
 	var o options
-	f := dibFlags(&o)
+	f := pflag.NewFlagSet("build", pflag.ContinueOnError)
+	o.addTo(f)
 	if err := f.Parse(strings.Split(line, " ")); err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +29,7 @@ func jobOf(t *testing.T, line string) (name string, types []string, trace int, e
 }
 
 func TestOptionsBecomeAJobOrAMistakeOfTheUser(t *testing.T) {
-	for _, name := range []string{"DIB_CHECKSUM", "DIB_IMAGE_SIZE", "DIB_IMAGE_EXTRA_SIZE", "DIB_JOURNAL_SIZE", "DIB_BLOCK_SIZE", "MAX_ONLINE_RESIZE", "SOURCE_DATE_EPOCH"} {
+	for _, name := range []string{"DIB_CHECKSUM", "DIB_IMAGE_SIZE", "DIB_IMAGE_EXTRA_SIZE", "DIB_JOURNAL_SIZE", "DIB_BLOCK_SIZE", "MAX_ONLINE_RESIZE", "SOURCE_DATE_EPOCH", "IMAGE_NAME", "ACI_MANIFEST"} {
 		t.Setenv(name, "")
 	}
 	t.Setenv("DIB_DEBUG_TRACE", "1")
@@ -82,9 +40,11 @@ func TestOptionsBecomeAJobOrAMistakeOfTheUser(t *testing.T) {
 	if name, _, _, err := jobOf(t, "-o out/a.raw -t raw vm"); err != nil || name != "out/a" {
 		t.Errorf("%s, %v", name, err)
 	}
+	if name, _, _, err := jobOf(t, "-o  vm"); err != nil || name != "image" {
+		t.Errorf("%s, %v", name, err)
+	}
 	for line, want := range map[string]string{
 		"-t  vm":                     "-t names no output type",
-		"-o  vm":                     `-o "" names no output`,
 		"-o out/ vm":                 `-o "out/" names no output`,
 		"-o .raw -t raw vm":          `-o ".raw" names no output`,
 		"--image-size -1 vm":         "--image-size -1",
@@ -92,6 +52,7 @@ func TestOptionsBecomeAJobOrAMistakeOfTheUser(t *testing.T) {
 		"--image-extra-size +Inf vm": "--image-extra-size +Inf",
 		"--mkfs-journal-size -4 vm":  "--mkfs-journal-size -4",
 		"--max-online-resize x vm":   "--max-online-resize x",
+		"--docker-target A/b?! vm":   "--docker-target A/b?! cannot name an image",
 	} {
 		_, _, _, err := jobOf(t, line)
 		var usage *usageError
@@ -99,15 +60,74 @@ func TestOptionsBecomeAJobOrAMistakeOfTheUser(t *testing.T) {
 			t.Errorf("%s: %v", line, err)
 		}
 	}
-	for variable, value := range map[string]string{"DIB_IMAGE_SIZE": "-1", "DIB_BLOCK_SIZE": "-512", "DIB_CHECKSUM": "crc", "SOURCE_DATE_EPOCH": "today"} {
+	for variable, value := range map[string]string{"ACI_MANIFEST": "/none/there", "DIB_IMAGE_SIZE": "-1", "DIB_BLOCK_SIZE": "-512", "DIB_CHECKSUM": "crc", "SOURCE_DATE_EPOCH": "today"} {
 		t.Run(variable, func(t *testing.T) {
 			t.Setenv(variable, value)
-			_, _, _, err := jobOf(t, "vm")
+			_, _, _, err := jobOf(t, "-t aci vm")
 			var usage *usageError
 			if !errors.As(err, &usage) || !strings.Contains(err.Error(), variable+"="+value) {
 				t.Errorf("%v", err)
 			}
 		})
+	}
+}
+
+func TestElementsAreCompletedAsDiskImageCreateDoes(t *testing.T) {
+	t.Setenv("IMAGE_ELEMENT", "")
+	t.Setenv("RAMDISK_ELEMENT", "")
+	t.Setenv("SKIP_BASE", "")
+	for _, c := range []struct {
+		o    options
+		args []string
+		want string
+	}{
+		{options{}, []string{"debian", "vm"}, "base debian vm block-device-mbr"},
+		{options{}, []string{"debian vm", " "}, "base debian vm block-device-mbr"},
+		{options{skipBase: true}, []string{"debian"}, "debian"},
+		{options{ramdisk: true}, []string{"debian"}, "ramdisk base debian"},
+		{options{ramdisk: true, skipBase: true, ramdiskElement: "dracut-ramdisk"}, []string{"debian"}, "dracut-ramdisk debian"},
+	} {
+		if got := strings.Join(c.o.elements(c.args, "amd64", false), " "); got != c.want {
+			t.Errorf("%+v: %s, not %s", c.args, got, c.want)
+		}
+	}
+	t.Setenv("IMAGE_ELEMENT", "first")
+	t.Setenv("RAMDISK_ELEMENT", "mine")
+	t.Setenv("SKIP_BASE", "1")
+	o := options{ramdisk: true}
+	if got := strings.Join(o.elements([]string{"debian"}, "amd64", false), " "); got != "mine first debian" {
+		t.Error(got)
+	}
+}
+
+func TestDibberTakesTheTypesThatDefinitionsMayName(t *testing.T) {
+	known := definition.Types()
+	slices.Sort(known)
+	if !slices.Equal(known, outputTypes()) {
+		t.Errorf("definitions: %q\nbuilds: %q", known, outputTypes())
+	}
+}
+
+func TestTheCallersVariablesAreClearedWhenAsked(t *testing.T) {
+	for _, v := range os.Environ() {
+		name, value, _ := strings.Cut(v, "=")
+		t.Setenv(name, value) // restores all of them in the end
+	}
+	t.Setenv("DIB_RELEASE", "sid")
+	t.Setenv("OTHER", "x")
+	t.Setenv("CLEAR_ENV", "")
+	(&options{}).clearEnvironment()
+	if os.Getenv("OTHER") != "x" {
+		t.Error("cleared unasked")
+	}
+	t.Setenv(keepVariable, "DIB_RELEASE")
+	t.Setenv("CLEAR_ENV", "1")
+	t.Setenv("_CONTAINERS_X", "y")
+	home := os.Getenv("HOME")
+	(&options{}).clearEnvironment()
+	_, there := os.LookupEnv("OTHER")
+	if there || os.Getenv("DIB_RELEASE") != "sid" || os.Getenv("HOME") != home || os.Getenv("_CONTAINERS_X") != "y" || os.Getenv("CLEAR_ENV") != "" {
+		t.Errorf("what is left: %q", os.Environ())
 	}
 }
 

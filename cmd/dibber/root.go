@@ -39,7 +39,8 @@ func (a *app) rootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &usageError{err: err, hint: cmd.CommandPath() + " --help lists the flags"}
 	})
-	root.AddCommand(a.buildCommand(), a.convertCommand(), a.bootCommand(), a.inspectCommand(), a.lsCommand(), a.catCommand(), a.extractCommand(), a.verifyCommand(), a.elementsCommand(), a.shellCommand(), a.cleanCommand(), a.doctorCommand(), a.hookToolCommand())
+	root.AddCommand(a.buildCommand(), a.ramdiskCommand(), a.linkCommand(), a.convertCommand(), a.bootCommand(), a.inspectCommand(), a.lsCommand(), a.catCommand(), a.extractCommand(), a.verifyCommand(), a.elementsCommand(), a.shellCommand(), a.cleanCommand(), a.doctorCommand(), a.hookToolCommand())
+	root.AddCommand(a.lintCommand(), a.testCommand(), a.layoutCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SuggestionsMinimumDistance = 2
 	return root

@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	command := func() { os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr)) }
-	testscript.Main(m, map[string]func(){"dibber": command, "disk-image-create": command})
+	testscript.Main(m, map[string]func(){"dibber": command, diskImageCreate: command, ramdiskImageCreate: command, diskimageBuilder: command, elementInfo: command})
 }
 
 // canBuild tells why working containers do not work on this machine, or "".
@@ -85,6 +85,8 @@ func TestScripts(t *testing.T) {
 				return canMount(), nil
 			case "mapped":
 				return mapped != "", nil
+			case "emulated":
+				return canEmulate(), nil
 			}
 			return false, fmt.Errorf("unknown condition %q", name)
 		},

@@ -26,7 +26,8 @@ environment and the hooks of its inside phases (/tmp/in_target.d). The error of
 the build names it. dibber clean removes kept containers.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.inNamespaces(func() error { return a.shell(cmd.Context(), args[0], args[1:]) })
+			enter := wayIn(cmd.Context(), func(stateDir string) string { return build.KeptArch(stateDir, args[0]) })
+			return a.entering(enter, func() error { return a.shell(cmd.Context(), args[0], args[1:]) })
 		},
 	}
 	cmd.Flags().SetInterspersed(false) // options after BUILD are the command's

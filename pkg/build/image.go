@@ -35,7 +35,7 @@ func (o *outputs) image(ctx context.Context, t *tree.Tree) (*oci.Image, error) {
 		return nil, err
 	}
 	config := oci.Config{
-		Architecture: oci.Architecture(o.job.Arch),
+		Architecture: o.job.Arch,
 		Created:      o.job.Time,
 		Gzip:         o.job.Gzip,
 		TempDir:      o.w.image,

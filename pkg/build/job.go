@@ -4,6 +4,7 @@ package build
 
 import (
 	"io"
+	"os"
 	"time"
 
 	"github.com/dibber-project/dibber/pkg/artifact"
@@ -26,12 +27,15 @@ type Job struct {
 	CacheDir string // base images and unpacked elements live here
 	Program  string // path of this binary, for hooks that call it
 	Log      io.Writer
+	Stdin    *os.File // of the caller, which hooks inherit; nil: empty
+	Terminal *os.File // where a shell at a break point prints, if it is one and Stdin too
 
 	Name         string   // of the outputs without extension, a path
 	Types        []string // outputs wanted, at least one; see Types
 	Elements     []string // as the user listed them, base and block device included
 	ElementsPath []string // folders, the first wins
 	From         string   // base image; "": an element makes the root file system
+	Ramdisk      bool     // hooks write a kernel and a ramdisk beside Name; no disk is made
 	Arch         string   // as DIB writes it: amd64, arm64, ...
 	Packages     []string
 
@@ -44,8 +48,11 @@ type Job struct {
 	RootLabel       string
 	QemuImgOptions  string // for qcow2
 	Uncompressed    bool
-	BlockDevice     string // DIB_BLOCK_DEVICE_CONFIG: YAML or file://PATH
-	BlockSize       int64  // DIB_BLOCK_SIZE, bytes; 0: as configured
+	GzipCommand     []string // DIB_GZIP_BIN; nil: none is needed
+	ACIManifest     []byte   // of an App Container Image
+	ImageTag        string   // of an image in an archive; "": after Name
+	BlockDevice     string   // DIB_BLOCK_DEVICE_CONFIG: YAML or file://PATH
+	BlockSize       int64    // DIB_BLOCK_SIZE, bytes; 0: as configured
 
 	Offline   bool
 	Checksums []artifact.Kind
@@ -54,11 +61,17 @@ type Job struct {
 	Gzip      bool // layers in gzip instead of zstd
 
 	KeepOnFailure bool // keep the working container when a hook fails
+	UnsafeHost    bool // let outside hooks write wherever the caller may
 
 	ImageCache      string   // DIB_IMAGE_CACHE
 	TempDir         string   // TMP_DIR; "": with the containers
 	InstallType     string   // DIB_DEFAULT_INSTALLTYPE; "": source
 	Trace           int      // DIB_DEBUG_TRACE
+	ShowUsage       bool     // tell what is large in the root file system
+	ShowAllUsage    bool     // tell the size of everything in it
+	SkipBase        bool     // SKIP_BASE, which Elements heeds already
+	NoTmpfs         bool     // DIB_NO_TMPFS: only told to hooks
+	MinTmpfs        int      // DIB_MIN_TMPFS in GiB, likewise; 0: not given
 	DefaultElements string   // folder of the built-in elements
 	Args            []string // as the user wrote them, for DIB_ARGS
 }

@@ -15,6 +15,7 @@ import (
 
 // room is what a shell in a kept container needs to see what the hook saw.
 type room struct {
+	Arch    string
 	Env     []string
 	Volumes []container.Volume
 }
@@ -23,19 +24,19 @@ const roomFile = "room.json"
 
 // keep leaves the container and its surroundings for Shell.
 func (o *outputs) keep() error {
-	sh := insideShell{o.root, o.w}
+	sh := insideShell{root: o.root, w: o.w, bounds: o.bounds}
 	volumes, err := sh.volumes()
 	if err != nil {
 		return err
 	}
-	text, err := json.Marshal(room{Env: o.env.Inside(), Volumes: volumes})
+	text, err := json.Marshal(room{Arch: o.job.Arch, Env: o.env.Inside(), Volumes: volumes})
 	if err != nil {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(o.w.place.Dir(), roomFile), text, 0o600); err != nil {
 		return err
 	}
-	if err := o.root.Unmount(); err != nil {
+	if err := errors.Join(o.bounds.close(), o.root.Unmount()); err != nil {
 		return err
 	}
 	return o.w.place.Keep()
@@ -63,6 +64,9 @@ func Shell(ctx context.Context, stateDir, id string, command []string, s Streams
 	text, err := os.ReadFile(filepath.Join(place.Dir(), roomFile))
 	if err == nil {
 		err = json.Unmarshal(text, &r)
+	}
+	if err == nil {
+		_, err = enableArch(ctx, r.Arch, stateDir)
 	}
 	if err == nil {
 		err = root.Run(ctx, container.Command{Args: command, Env: r.Env, Dir: "/", Stdin: s.In, Output: s.Out, Errors: s.Err, Terminal: s.Terminal}, r.Volumes)

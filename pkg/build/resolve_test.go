@@ -159,7 +159,7 @@ func TestHooksSeeWhatDiskimageBuilderTellsThem(t *testing.T) {
 	job.Packages, job.Offline, job.Trace = []string{"git", "make"}, true, 2
 	outside, inside := environments(t, job, "root")
 	both := map[string]string{
-		"ARCH": "amd64", "ELEMENTS_PATH": job.ElementsPath[0], "IMAGE_ELEMENT": "os plain", "IMAGE_NAME": "out/image", "IMAGE_TYPE": "tar",
+		"ARCH": "amd64", "ELEMENTS_PATH": job.ElementsPath[0], "IMAGE_ELEMENT": "os plain", "IMAGE_NAME": "out/image", "IMAGE_TYPE": "qcow2",
 		"IMAGE_ELEMENT_YAML": "os: " + job.ElementsPath[0] + "/os\nplain: " + job.ElementsPath[0] + "/plain\n",
 		"DIB_ROOT_LABEL":     "wanted", "DIB_ROOT_FSTYPE": "ext4", "DIB_MOUNTPOINTS": "/", "FS_TYPE": "ext4",
 		"DIB_IMAGE_SIZE": "2.5", "DIB_IMAGE_EXTRA_SIZE": "7", "DIB_JOURNAL_SIZE": "64", "MAX_ONLINE_RESIZE": "999",

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/dibber-project/dibber/pkg/element"
 	"github.com/dibber-project/dibber/pkg/environ"
 	"github.com/dibber-project/dibber/pkg/hook"
+	"github.com/dibber-project/dibber/pkg/hook/shim"
 	"github.com/dibber-project/dibber/pkg/layout"
 	"github.com/dibber-project/dibber/pkg/tree"
 )
@@ -27,6 +29,7 @@ type rootfs struct {
 	env     *environ.Env
 	w       *workspace
 	root    *container.Container
+	bounds  *bounds
 	observe func(Event)
 
 	diskSize    int64  // bytes of the main disk, once known
@@ -42,6 +45,9 @@ func (r *rootfs) make(ctx context.Context) error {
 	if err := hook.Install(r.w.hooks); err != nil {
 		return err
 	}
+	if err := shim.Replace(r.w.hooks); err != nil {
+		return err
+	}
 	if err := r.phase(ctx, "root"); err != nil {
 		return err
 	}
@@ -54,7 +60,7 @@ func (r *rootfs) make(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
 		r.phaseFunc("extra-data"), r.phaseFunc("pre-install"), r.phaseFunc("install"),
 		r.installPackages, r.phaseFunc("post-install"), r.phaseFunc("post-root"), r.forgetBinds,
-		r.prepareDisk, r.phaseFunc("pre-finalise"), r.phaseFunc("finalise"), r.phaseFunc("cleanup"),
+		r.breakAtDisk, r.prepareDisk, r.phaseFunc("pre-finalise"), r.phaseFunc("finalise"), r.phaseFunc("cleanup"),
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -102,18 +108,54 @@ func (r *rootfs) phase(ctx context.Context, name string) error {
 		Output: r.job.Log,
 	}
 	if isInside(name) {
-		run.Shell = insideShell{r.root, r.w}
+		run.Shell = r.inside()
 		p.Hooks.There, p.Events.There = insideHooks, insideNotes
 		p.Env, p.WorkDir = r.env.Inside(), "/"
 	} else {
-		run.Shell = outsideShell{r.root, r.w, name != "root"}
+		run.Shell = r.outside(name)
 		p.Env, p.WorkDir = r.env.Outside(name), r.job.Dir
 	}
-	if err := run.Run(ctx, p); err != nil {
+	if err := r.breakAt(ctx, before, name); err != nil {
+		return err
+	}
+	err := run.Run(ctx, p)
+	if warnErr := r.tellWarnings(); err == nil {
+		err = warnErr
+	}
+	if err != nil {
+		return errors.Join(err, r.breakAfter(ctx, name, err))
+	}
+	if err := errors.Join(r.breakAt(ctx, after, name), r.bounds.check(name)); err != nil {
 		return err
 	}
 	r.tell(Event{Kind: PhaseEnded, Phase: name, Took: r.job.Now().Sub(begun)})
 	return nil
+}
+
+// tellWarnings passes on what the commands that stand for others have to say of
+// themselves, once.
+func (r *rootfs) tellWarnings() error {
+	const name = "warnings"
+	text, err := r.w.readNotes(name)
+	if err != nil || text == "" {
+		return err
+	}
+	var told []string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" && !slices.Contains(told, line) {
+			r.tell(Event{Kind: Warning, Message: strings.ToValidUTF8(line, "?")})
+			told = append(told, line)
+		}
+	}
+	return os.RemoveAll(filepath.Join(r.w.notes, name))
+}
+
+func (r *rootfs) inside() insideShell {
+	return insideShell{root: r.root, w: r.w, bounds: r.bounds, stdin: r.job.Stdin}
+}
+
+func (r *rootfs) outside(phase string) outsideShell {
+	return outsideShell{root: r.root, w: r.w, bounds: r.bounds, stdin: r.job.Stdin, kernelDirs: phase != "root"}
 }
 
 func isInside(phase string) bool {
@@ -163,7 +205,7 @@ func (r *rootfs) installPackages(ctx context.Context) error {
 	begun := r.job.Now()
 	step := "installing " + strings.Join(r.job.Packages, " ")
 	r.tell(Event{Kind: StepStarted, Step: step})
-	run := hook.Runner{Shell: insideShell{r.root, r.w}}
+	run := hook.Runner{Shell: r.inside()}
 	p := hook.Phase{Name: "install", Env: r.env.Inside(), WorkDir: "/", Output: r.job.Log}
 	if err := run.RunCommand(ctx, p, append([]string{"install-packages"}, r.job.Packages...)...); err != nil {
 		return fmt.Errorf("cannot install the packages of -p (%s): %w", strings.Join(r.job.Packages, ","), err)
@@ -213,7 +255,7 @@ func (r *rootfs) fixSize() error {
 	r.diskSize = layout.ImageSize(usage)
 	r.rootOptions = layout.MkfsOptions(usage)
 	r.env.Set("DIB_IMAGE_SIZE", strconv.FormatInt(r.diskSize>>10, 10))
-	return t.Close()
+	return errors.Join(t.Close(), r.describeSize())
 }
 
 func (r *rootfs) giveResolverBack(root *os.Root) error {

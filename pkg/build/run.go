@@ -28,6 +28,10 @@ type FailedError struct {
 	Kept string // names the kept container for Shell; "" when none is
 	Log  string // set by who knows it
 
+	// Sealed tells that it wrote, or seems to have, where only UnsafeHost lets
+	// hooks write.
+	Sealed bool
+
 	err error // what it was run for, and Hook
 }
 
@@ -43,6 +47,9 @@ func (e *FailedError) Tail() []string { return e.Hook.Tail }
 func Run(ctx context.Context, job Job, observe func(Event)) (*Result, error) {
 	begun := job.Now()
 	if err := errors.Join(output.CheckTypes(job.Types), checkFormats(&job)); err != nil {
+		return nil, err
+	}
+	if err := job.enableArch(ctx, observe); err != nil {
 		return nil, err
 	}
 	base, err := findBase(ctx, &job, observe)
@@ -64,7 +71,7 @@ func Run(ctx context.Context, job Job, observe func(Event)) (*Result, error) {
 	for _, warning := range plan.Warnings {
 		job.tell(observe, Event{Kind: Warning, Message: warning})
 	}
-	o := &outputs{base: base, config: config}
+	o := &outputs{base: base, config: config, begun: begun}
 	o.rootfs = &rootfs{job: &job, set: set, plan: plan, observe: observe}
 	if err := o.writer().TryPlaces(job.Types, o.diskNames()); err != nil {
 		return nil, err
@@ -98,6 +105,12 @@ func (o *outputs) run(ctx context.Context) error {
 	if o.env, err = environment(o.job, o.set, o.plan, o.w); err != nil {
 		return err
 	}
+	if err := o.describeDisk(); err != nil {
+		return err
+	}
+	if o.bounds, err = newBounds(o.job, o.env, o.w); err != nil {
+		return err
+	}
 	if o.root, err = o.w.place.New(ctx, o.base.container()); err != nil {
 		return err
 	}
@@ -112,7 +125,7 @@ func (o *outputs) run(ctx context.Context) error {
 func (o *outputs) finish(err error) error {
 	var failed *hook.FailedError
 	if errors.As(err, &failed) {
-		report := &FailedError{Hook: failed, err: err}
+		report := &FailedError{Hook: failed, Sealed: o.bounds.hit(failed), err: err}
 		err = report
 		if o.job.KeepOnFailure {
 			keepErr := o.keep()
@@ -141,8 +154,8 @@ func (o *outputs) awaitSweep() {
 
 func checkFormats(job *Job) error {
 	for _, name := range job.Types {
-		if !output.IsDisk(name) {
-			continue
+		if !output.IsDisk(name) || name == format.VHD && len(job.Types) > 1 {
+			continue // beside others, a vhd goes without what it does not know
 		}
 		if err := format.Check(name, job.formatOptions()); err != nil {
 			return err
@@ -199,7 +212,7 @@ func findBase(ctx context.Context, job *Job, observe func(Event)) (*base, error)
 	begun := job.Now()
 	step := "fetching " + ref
 	job.tell(observe, Event{Kind: StepStarted, Step: step})
-	image, err := oci.Resolve(ctx, ref, oci.ResolveOptions{Architecture: oci.Architecture(job.Arch), Offline: job.Offline, Cache: filepath.Join(job.CacheDir, "images")})
+	image, err := oci.Resolve(ctx, ref, oci.ResolveOptions{Architecture: job.Arch, Offline: job.Offline, Cache: filepath.Join(job.CacheDir, "images")})
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dibber-project/dibber/pkg/container"
 	"github.com/dibber-project/dibber/pkg/hook"
 )
@@ -24,8 +26,10 @@ const (
 
 // insideShell runs commands in the working container.
 type insideShell struct {
-	root *container.Container
-	w    *workspace
+	root   *container.Container
+	w      *workspace
+	bounds *bounds
+	stdin  *os.File // nil: empty
 }
 
 // Run implements hook.Shell.
@@ -34,15 +38,35 @@ func (s insideShell) Run(ctx context.Context, c hook.Command) error {
 	if err != nil {
 		return err
 	}
-	return s.root.Run(ctx, container.Command{Args: heard(c.Args), Env: c.Env, Dir: c.Dir, Output: c.Output}, volumes)
+	return s.root.Run(ctx, container.Command{Args: heard(c.Args, inheritable(s.stdin)), Env: c.Env, Dir: c.Dir, Output: c.Output}, volumes)
 }
 
 // heard gives a command whose last words are heard when it fails. Chroot isolation
 // passes output on by a process that ends as soon as the command does, and what it
 // has not passed on by then is lost: on a busy machine, the reason of the failure.
-func heard(args []string) []string {
-	const wait = `"$@" || { status=$?; sleep 0.3; exit $status; }`
-	return append([]string{"/bin/bash", "-c", wait, args[0]}, args...)
+// That process would also read all of stdin, for nobody, and hold it in memory: so
+// the command opens it itself. A process group of its own (set -m) keeps signals to
+// it from the build.
+func heard(args []string, stdin *os.File) []string {
+	const wait = `set -m; "$@" || { status=$?; sleep 0.3; exit $status; }`
+	input := "/dev/null"
+	if stdin != nil {
+		input = fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), stdin.Fd())
+	}
+	return append([]string{"/bin/bash", "-c", `if [ -r "$0" ]; then exec <"$0"; fi; ` + wait, input}, args...)
+}
+
+// inheritable gives stdin to hooks when something can be read from it at once, or
+// its end. No build waits at a terminal or at a pipe into which nobody writes.
+func inheritable(stdin *os.File) *os.File {
+	if stdin == nil || isTerminal(stdin) {
+		return nil
+	}
+	ready := []unix.PollFd{{Fd: int32(stdin.Fd()), Events: unix.POLLIN}}
+	if n, err := unix.Poll(ready, 0); n < 1 || err != nil {
+		return nil
+	}
+	return stdin
 }
 
 // volumes are what a command inside sees of the build.
@@ -51,7 +75,7 @@ func (s insideShell) volumes() ([]container.Volume, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(binds,
+	return append(s.bounds.restrict(binds),
 		container.Volume{Source: s.w.hooks, Target: insideHooks, ReadOnly: true},
 		container.Volume{Source: s.w.inside, Target: insideTools, ReadOnly: true},
 		container.Volume{Source: s.w.notes, Target: insideNotes},
@@ -62,18 +86,31 @@ func (s insideShell) volumes() ([]container.Volume, error) {
 type outsideShell struct {
 	root       *container.Container
 	w          *workspace
+	bounds     *bounds
+	stdin      *os.File // nil: empty
 	kernelDirs bool
 }
 
 // Run implements hook.Shell.
 func (s outsideShell) Run(ctx context.Context, c hook.Command) error {
-	binds, err := readJournal(s.w.journal)
+	box, err := s.sandbox()
 	if err != nil {
 		return err
 	}
-	return s.root.RunOutside(ctx,
-		container.Command{Args: c.Args, Env: c.Env, Dir: c.Dir, Output: c.Output},
-		container.Sandbox{Target: s.w.target, KernelDirs: s.kernelDirs, Binds: binds})
+	cmd := container.Command{Args: c.Args, Env: c.Env, Dir: c.Dir, Output: c.Output}
+	if in := inheritable(s.stdin); in != nil {
+		cmd.Stdin = in
+	}
+	return s.root.RunOutside(ctx, cmd, box)
+}
+
+// sandbox is what a hook outside may see and change.
+func (s outsideShell) sandbox() (container.Sandbox, error) {
+	binds, err := readJournal(s.w.journal)
+	return container.Sandbox{
+		Target: s.w.target, KernelDirs: s.kernelDirs, Binds: s.bounds.restrict(binds),
+		Sealed: !s.bounds.unsafe, Writable: s.bounds.writable, Home: s.bounds.home,
+	}, err
 }
 
 // readJournal reads the binds that outside hooks made below the target: lines of

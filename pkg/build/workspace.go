@@ -14,6 +14,7 @@ import (
 
 	"github.com/dibber-project/dibber/pkg/container"
 	"github.com/dibber-project/dibber/pkg/hook"
+	"github.com/dibber-project/dibber/pkg/hook/lib"
 	"github.com/dibber-project/dibber/pkg/hook/shim"
 )
 
@@ -64,7 +65,6 @@ func openWorkspace(job *Job) (*workspace, error) {
 	w.inside = filepath.Join(own, "inside")
 	w.notes = filepath.Join(own, "notes")
 	w.journal = filepath.Join(own, "journal")
-	w.lib = filepath.Join(own, "lib")
 	if err := w.fill(); err != nil {
 		return nil, errors.Join(err, w.close())
 	}
@@ -78,7 +78,7 @@ func (w *workspace) fill() error {
 		}
 		w.made = append(w.made, dir)
 	}
-	for _, dir := range []string{w.hooks, w.target, w.outside, filepath.Join(w.inside, "bin"), w.notes, w.lib} {
+	for _, dir := range []string{w.hooks, w.target, w.outside, filepath.Join(w.inside, "bin"), w.notes} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("cannot make the build directory: %w", err)
 		}
@@ -88,6 +88,10 @@ func (w *workspace) fill() error {
 	}
 	if err := shim.Install(w.outside, filepath.Join(w.inside, "bin")); err != nil {
 		return fmt.Errorf("installing the commands for hooks: %w", err)
+	}
+	var err error
+	if w.lib, err = lib.Install(filepath.Join(w.place.Dir(), "dibber", "python")); err != nil {
+		return err
 	}
 	return hook.Install(w.lib)
 }

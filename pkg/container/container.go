@@ -181,8 +181,47 @@ func (c *Container) Run(ctx context.Context, cmd Command, volumes []Volume) erro
 	for _, v := range volumes {
 		options.Mounts = append(options.Mounts, bind(v))
 	}
+	if cmd.Terminal {
+		return c.runAndEnd(ctx, cmd, options)
+	}
+	for range startAttempts - 1 {
+		heard := &beginning{to: options.Stderr}
+		attempt := options
+		attempt.Stderr = heard
+		if cmd.Errors == nil {
+			attempt.Stdout = heard
+		}
+		if err := c.runAndEnd(ctx, cmd, attempt); err == nil || !heard.isBusy() {
+			return err
+		}
+	}
 	return c.runAndEnd(ctx, cmd, options)
 }
+
+// startAttempts is how often a command is started. The library copies this
+// program into memory before each, and the kernel sometimes refuses to seal the
+// copy while it is busy with its pages; the command has not begun then.
+const startAttempts = 5
+
+// beginning passes output on and remembers how it began.
+type beginning struct {
+	to    io.Writer
+	first []byte
+}
+
+const busyCopy = "Close_Fd sealing memfd copy: " // the library's words
+
+func (b *beginning) Write(p []byte) (int, error) {
+	if n := len(busyCopy) - len(b.first); n > 0 {
+		b.first = append(b.first, p[:min(n, len(p))]...)
+	}
+	if b.to == nil {
+		return len(p), nil
+	}
+	return b.to.Write(p)
+}
+
+func (b *beginning) isBusy() bool { return string(b.first) == busyCopy }
 
 // runAndEnd runs until the command ends or ctx does, and ends what is left of it.
 func (c *Container) runAndEnd(ctx context.Context, cmd Command, options buildah.RunOptions) error {

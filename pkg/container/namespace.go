@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -69,18 +70,24 @@ func Enter() (inside bool, status int, err error) {
 		os.Unsetenv(stageVariable)
 		// What a command leaves running becomes a child of this process, which ends it.
 		err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+		standIns()
 		return true, 0, err
 	}
-	status, err = supervise(stageInit)
+	return enterAs(wantedMapping)
+}
+
+// enterAs enters namespaces with the ids that wanted gives.
+func enterAs(wanted func() (*mapping, error)) (inside bool, status int, err error) {
+	status, err = supervise(stageInit, wanted)
 	if errors.Is(err, errNoProc) {
-		status, err = supervise(stageReaper)
+		status, err = supervise(stageReaper, wanted)
 	}
 	return false, status, err
 }
 
 // supervise starts init, gives it its ids and waits for its end.
-func supervise(stage string) (int, error) {
-	ids, err := wantedMapping()
+func supervise(stage string, wanted func() (*mapping, error)) (int, error) {
+	ids, err := wanted()
 	if err != nil {
 		return 0, err
 	}
@@ -146,7 +153,7 @@ func initCommand(stage string, userNamespace bool) *exec.Cmd {
 		flags |= unix.CLONE_NEWUSER
 		first = stageMapped + ":" + stage
 	}
-	cmd.Env = append(os.Environ(), stageVariable+"="+first)
+	cmd.Env = append(os.Environ(), stageVariable+"="+first, apartVariable+"="+strconv.FormatBool(userNamespace))
 	if userNamespace {
 		cmd.Env = append(cmd.Env, unshare.UsernsEnvName+"=done",
 			fmt.Sprintf("_CONTAINERS_ROOTLESS_UID=%d", os.Getuid()), fmt.Sprintf("_CONTAINERS_ROOTLESS_GID=%d", os.Getgid()))

@@ -17,11 +17,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Sandbox says how a command outside the container sees its root file system.
+// Sandbox says how a command outside the container sees its root file system,
+// and what it may change besides.
 type Sandbox struct {
 	Target     string   // directory where the root file system appears
 	KernelDirs bool     // mount /proc, /dev and a read-only /sys in it
 	Binds      []Volume // bound below Target; Volume.Target counts from there
+
+	// Sealed shows the machine read-only, but for the Writable directories and
+	// files, which Outermost gives, and for the target. Home, which may be nil,
+	// covers the home directory.
+	Sealed   bool
+	Writable []string
+	Home     *Home
 }
 
 // sandboxSpec is what the sandbox's process is told.
@@ -45,19 +53,19 @@ func (c *Container) RunOutside(ctx context.Context, cmd Command, s Sandbox) erro
 	if err != nil {
 		return err
 	}
-	output, err := newRelay(cmd.Output)
+	streams, err := openStreams(cmd)
 	if err != nil {
 		return errors.Join(err, specR.Close(), specW.Close())
 	}
 	p := exec.CommandContext(ctx, "/proc/self/exe")
 	p.Args[0] = os.Args[0]
 	p.Env = []string{stageVariable + "=" + stageSandbox}
-	p.Stdin, p.Stdout, p.Stderr = cmd.Stdin, output.in, output.in
 	p.ExtraFiles = []*os.File{specR}
 	// In a session of its own it has no terminal to wait at, and a signal to its
 	// process group (kill 0) reaches nobody else.
 	p.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS, Setsid: true}
 	p.Cancel = func() error { killDescendants(); return nil }
+	streams.attach(p)
 	err = p.Start()
 	specR.Close()
 	if err == nil {
@@ -68,7 +76,7 @@ func (c *Container) RunOutside(ctx context.Context, cmd Command, s Sandbox) erro
 		endDescendants() // or the output would not end before they do
 	}
 	specW.Close()
-	outputErr := output.finish()
+	outputErr := streams.finish()
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -78,13 +86,28 @@ func (c *Container) RunOutside(ctx context.Context, cmd Command, s Sandbox) erro
 	return exitError(cmd.Args[0], err)
 }
 
-// relay copies what processes print to a writer, until all of them have ended.
-type relay struct {
-	in   *os.File // for the processes
-	done chan error
+// streams join a process to its caller. Both ends may be used until finish, and
+// finish waits for what is printed.
+type streams interface {
+	attach(p *exec.Cmd)
+	finish() error
 }
 
-func newRelay(to io.Writer) (*relay, error) {
+func openStreams(cmd Command) (streams, error) {
+	if cmd.Terminal {
+		return openTerminal(cmd.Stdin, cmd.Output)
+	}
+	return newRelay(cmd.Stdin, cmd.Output)
+}
+
+// relay copies what processes print to a writer, until all of them have ended.
+type relay struct {
+	stdin io.Reader
+	in    *os.File // for the processes
+	done  chan error
+}
+
+func newRelay(stdin io.Reader, to io.Writer) (*relay, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -92,7 +115,7 @@ func newRelay(to io.Writer) (*relay, error) {
 	if to == nil {
 		to = io.Discard
 	}
-	relay := &relay{in: w, done: make(chan error, 1)}
+	relay := &relay{stdin: stdin, in: w, done: make(chan error, 1)}
 	go func() {
 		_, err := io.Copy(to, r)
 		r.Close() // if to fails, the processes learn of it here
@@ -100,6 +123,8 @@ func newRelay(to io.Writer) (*relay, error) {
 	}()
 	return relay, nil
 }
+
+func (r *relay) attach(p *exec.Cmd) { p.Stdin, p.Stdout, p.Stderr = r.stdin, r.in, r.in }
 
 func (r *relay) finish() error {
 	r.in.Close()
@@ -137,6 +162,20 @@ func (s *sandboxSpec) mount() error {
 	if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("making mounts private: %w", err)
 	}
+	if err := s.openPlaces(); err != nil {
+		return err
+	}
+	if err := s.mountTarget(); err != nil || !s.Sealed {
+		return err
+	}
+	home := ""
+	if s.Home != nil {
+		home = s.Home.Path
+	}
+	return seal(append(s.Writable, s.Target), home)
+}
+
+func (s *sandboxSpec) mountTarget() error {
 	if err := unix.Mount(s.Root, s.Target, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("binding the target: %w", err)
 	}
@@ -154,6 +193,27 @@ func (s *sandboxSpec) mount() error {
 		return nil
 	}
 	return s.mountKernelDirs(root)
+}
+
+// openPlaces makes mount points of what stays writable, and covers the home
+// directory, below which some of that may lie.
+func (s *sandboxSpec) openPlaces() error {
+	held, release, err := hold(s.Writable)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if s.Home != nil {
+		if err := s.Home.mount(); err != nil {
+			return fmt.Errorf("covering the home directory: %w", err)
+		}
+	}
+	for _, f := range held {
+		if err := bindHeld(f, f.Name()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // bindBelow binds a directory or file below root without ever leaving it, whatever

@@ -74,6 +74,7 @@ func Check(ctx context.Context, m Machine) []Finding {
 	c.places()
 	c.container()
 	c.tools()
+	c.arches()
 	c.booting(ctx)
 	return c.found
 }

@@ -46,6 +46,7 @@ func healthy(t *testing.T) Machine {
 	}
 	plant(t, m, "/usr/bin/bash", "", 0o755)
 	plant(t, m, "/usr/sbin/debootstrap", "", 0o755)
+	plantEmulator(t, m)
 	return m
 }
 
@@ -80,7 +81,7 @@ func TestAHealthyMachineIsFoundHealthy(t *testing.T) {
 			t.Errorf("%+v", f)
 		}
 	}
-	for _, name := range []string{"subuid", "subgid", "newuidmap", "newgidmap", "userns", "apparmor", "container", "data", "output", "filesystem", "bash", "bootstrap", "keyring", "boot", "kvm"} {
+	for _, name := range []string{"subuid", "subgid", "newuidmap", "newgidmap", "userns", "apparmor", "container", "data", "output", "filesystem", "bash", "bootstrap", "keyring", "boot", "kvm", "arches"} {
 		if find(found, name).Name == "" {
 			t.Errorf("nothing is said about %s", name)
 		}
@@ -188,7 +189,7 @@ func otherFaults() []fault {
 }
 
 func TestEachFaultIsFoundWithItsMend(t *testing.T) {
-	for _, c := range slices.Concat(idFaults(), kernelFaults(), otherFaults()) {
+	for _, c := range slices.Concat(idFaults(), kernelFaults(), otherFaults(), archFaults()) {
 		t.Run(c.what, func(t *testing.T) {
 			m := healthy(t)
 			c.plant(t, &m)

@@ -118,7 +118,7 @@ func TestSeedTellsOfEverything(t *testing.T) {
 		"DIB_ROOT_LABEL=root", "DIB_ROOT_FSTYPE=ext4", "DIB_BOOT_LABEL=boot", "DIB_MOUNTPOINTS=/boot/efi|/",
 		"DIB_DEBUG_TRACE=2", "DIB_OFFLINE=1", "DIB_CHECKSUM=md5", "DIB_NO_TMPFS=1", "DIB_MIN_TMPFS=4", "DIB_IMAGE_EXTRA_SIZE=100",
 		"DIB_JOURNAL_SIZE=32", "MAX_ONLINE_RESIZE=9", "INSTALL_PACKAGES=vim jq", "SKIP_BASE=1",
-		"DIB_ENV=declare -x DIB_A=\"1\"\ndeclare -x DIB_ARGS=\"-o x vm\"\ndeclare -x DIB_PYTHON_EXEC=\"/py\"\n"+
+		"DIB_ENV=declare -x DIB_A=\"1\"\ndeclare -x DIB_ARGS=\"-o x vm\"\n"+
 			`declare -x DIB_ROOT_LABEL="users"`)
 }
 

@@ -62,12 +62,12 @@ func (s Seed) Env(user []string) *Env {
 	return e
 }
 
-// declared is DIB_ENV: what the user exported, and the two variables that
-// diskimage-builder has when it notes this.
+// declared is DIB_ENV: what the user exported, and the command line, which
+// diskimage-builder has exported when it notes this. Images keep it, so paths of
+// this one build are not in it.
 func (s Seed) declared(user []string) string {
 	known := New(user)
 	known.Set("DIB_ARGS", strings.Join(s.Args, " "))
-	known.override("DIB_PYTHON_EXEC", s.Python)
 	return Declare(assignments(known.values))
 }
 

@@ -54,7 +54,7 @@ type Options struct {
 	Acceleration Acceleration
 	Network      Network
 	SSHPort      int    // this port of the host's loopback address leads to the guest's port 22; 0 is none
-	CPU          string // QEMU's model in software emulation; "" is max
+	CPU          string // QEMU's model in software emulation; "" is the most capable
 	MemoryMiB    int    // 0 is 1024
 	CPUs         int    // 0 is 1
 

@@ -24,7 +24,7 @@ func (m machine) arguments(o Options, disks []drive, flash *firmware, kvm bool) 
 	if kvm {
 		args = append(args, "-accel", "kvm", "-cpu", "host")
 	} else {
-		args = append(args, "-accel", "tcg,thread=multi", "-cpu", cmp.Or(o.CPU, defaultTCGCPU))
+		args = append(args, "-accel", "tcg,thread=multi", "-cpu", cmp.Or(o.CPU, m.cpu, defaultTCGCPU))
 	}
 	args = append(args,
 		"-m", strconv.Itoa(orDefault(o.MemoryMiB, defaultMemoryMiB)),

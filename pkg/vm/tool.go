@@ -25,6 +25,7 @@ type machine struct {
 	qemu     string // the emulator's name
 	install  string // brings the emulator on Debian and Ubuntu
 	args     []string
+	cpu      string     // QEMU's model in software emulation; "" is max
 	firmware []firmware // in order of preference
 	secure   []firmware // with Secure Boot; nil: none is known
 	bios     bool       // has a firmware of its own besides UEFI
@@ -48,6 +49,7 @@ func machineFor(arch string) (machine, error) {
 		return machine{
 			arch: "arm64", qemu: "qemu-system-aarch64", install: "apt install qemu-system-arm",
 			args:     []string{"-machine", "virt"},
+			cpu:      "max,pauth-impdef=on", // else signing pointers takes most of the time
 			firmware: firmwareARM64(), efi: "apt install qemu-efi-aarch64",
 		}, nil
 	}

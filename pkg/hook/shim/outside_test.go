@@ -22,6 +22,10 @@ func TestSudoRunsTheCommandInPlace(t *testing.T) {
 		{"environment kept", []string{"-E", "words", "a"}, "[a]"},
 		{"joined options", []string{"-nE", "words", "a"}, "[a]"},
 		{"end of options", []string{"-n", "--", "words", "--", "a"}, "[--][a]"},
+		{"no option after their end", []string{"--", "words", "-n"}, "[-n]"},
+		{"all at once", []string{"-EnHk", "A=b", "--prompt=x", "words", "a"}, "[a]"},
+		{"long names", []string{"--non-interactive", "--set-home", "words", "a"}, "[a]"},
+		{"who called", []string{"sh", "-c", `printf %s "$SUDO_USER:$SUDO_UID:$SUDO_COMMAND"`}, `root:0:sh -c printf %s "$SUDO_USER:$SUDO_UID:$SUDO_COMMAND"`},
 		{"root by name", []string{"-u", "root", "words", "a"}, "[a]"},
 		{"root by number, joined", []string{"-u#0", "words", "a"}, "[a]"},
 		{"long option", []string{"--user=root", "--preserve-env=A,B", "words", "a"}, "[a]"},
@@ -63,8 +67,17 @@ func TestSudoChangesUser(t *testing.T) {
 	b := newBench(t)
 	b.stub("setpriv", words)
 	b.expect(b.run("outside", "sudo", "-u", "#12345", "ls", "a b"), 0,
-		"[--reuid=12345][--regid=12345][--clear-groups][--][ls][a b]")
+		"[--reuid=12345][--regid=12345][--clear-groups][--][env][USER=12345][LOGNAME=12345][ls][a b]")
 	b.expect(b.run("outside", "sudo", "-g", "adm", "ls"), 0, "[--regid=adm][--clear-groups][--][ls]")
+	b.expect(b.run("outside", "sudo", "-Hnu", "#1", "A=b", "ls"), 0,
+		"[--reuid=1][--regid=1][--clear-groups][--][env][USER=daemon][LOGNAME=daemon][HOME=/usr/sbin][A=b][ls]")
+}
+
+func TestSudoTakesNoOptionOrAssignmentAfterTheirEnd(t *testing.T) {
+	b := newBench(t)
+	if got := b.run("outside", "sudo", "--", "A=b", "true"); got.code != 1 || !strings.Contains(got.stderr, "A=b: command not found") {
+		t.Errorf("status %d, %q", got.code, got.stderr)
+	}
 }
 
 func TestSudoFailsAsSudoDoes(t *testing.T) {
@@ -239,7 +252,7 @@ func TestMountpointKnowsTheJournal(t *testing.T) {
 
 func TestMknodLeavesTheUsualNodesToTheKernel(t *testing.T) {
 	b := newBench(t)
-	b.stub("mknod", words)
+	b.stub("mknod", `[[ " $* " != *" "[bc]" "* ]] || exit 1; `+words)
 	dev := filepath.Join(b.target, "dev")
 	for _, tt := range []struct {
 		args   []string
@@ -266,6 +279,53 @@ func TestDeviceCommandsRefuseAndSayWhy(t *testing.T) {
 			t.Errorf("%s: status %d, %q", name, got.code, got.stderr)
 		}
 		b.expect(b.run("outside", name, "--version"), 0, "[--version]")
+	}
+}
+
+func TestQuestionsForDevicesAreAnswered(t *testing.T) {
+	b := newBench(t)
+	for _, name := range []string{"partx", "blkid"} {
+		b.stub(name, words)
+	}
+	for _, args := range [][]string{{"-a"}, {"--list"}, {"-l", "-n"}, {"-j", "disk.img"}, {"-D"}} {
+		b.expect(b.run("outside", "losetup", args...), 0, "")
+	}
+	for _, args := range [][]string{{"-d", "/dev/loop0"}, {"-f", "--show", "disk.img"}, {"-fP", "disk.img"}, {"/dev/loop0", "disk.img"}} {
+		if got := b.run("outside", "losetup", args...); got.code != 1 || !strings.Contains(got.stderr, "without root") {
+			t.Errorf("losetup %q: status %d, %q", args, got.code, got.stderr)
+		}
+	}
+	b.expect(b.run("outside", "partx", "-o", "START", "disk.img"), 0, "[-o][START][disk.img]")
+	if got := b.run("outside", "partx", "-a", "/dev/loop0"); got.code != 1 || !strings.Contains(got.stderr, "without root") {
+		t.Errorf("partx: status %d, %q", got.code, got.stderr)
+	}
+	b.expect(b.run("outside", "blkid", "-p", "disk.img"), 0, "[-p][disk.img]")
+	if got := b.run("outside", "blkid", "-o", "value", "/dev/mapper/loop0p1"); got.code != 2 || !strings.Contains(got.stderr, "no block device") {
+		t.Errorf("blkid: status %d, %q", got.code, got.stderr)
+	}
+}
+
+func TestGuestfishGivesTheFilesOfAnImage(t *testing.T) {
+	b := newBench(t)
+	b.stub("dibber", `echo dibber; `+words)
+	b.stub("guestfish", `echo real; `+words+`; cat`)
+	b.env = []string{"DIBBER=" + filepath.Join(b.stubs, "dibber")}
+	asked := func(commands string, args ...string) result {
+		return b.run("outside", "sudo", append([]string{"bash", "-c", `guestfish "$@" <<<"$0"`, commands}, args...)...)
+	}
+	b.expect(asked("tar-out / - numericowner:true xattrs:true | sort -r", "-v", "-i", "-a", "a b"), 0,
+		"dibber\n[hook-tool][extract-image][a b][-]\n")
+	b.expect(asked("ls /", "-i", "-a", "x"), 0, "real\n[-i][-a][x]ls /\n")
+}
+
+func TestChrootTakesItsOptionsInAllForms(t *testing.T) {
+	b := newBench(t)
+	b.stub("chroot", words)
+	for _, args := range [][]string{{"--userspec=1:2", "--groups", "3", "--skip-chdir", "/elsewhere", "ls", "-l"}, {"--userspec", "1:2", "--groups=3", "--skip-chdir", "--", "/elsewhere", "ls", "-l"}} {
+		b.expect(b.run("outside", "chroot", args...), 0, "[--userspec=1:2][--groups=3][--skip-chdir][/elsewhere][ls][-l]")
+	}
+	if got := b.run("outside", "chroot", "--userspec", "1:2"); got.code != 125 {
+		t.Errorf("status %d, %q", got.code, got.stderr)
 	}
 }
 

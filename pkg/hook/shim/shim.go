@@ -13,10 +13,19 @@
 //     below the target are noted in a journal, since the mount namespace ends
 //     with the phase; mountpoint knows them.
 //   - chroot gives a command in the target its own /dev, /proc and /sys.
-//   - mknod leaves to devtmpfs what it makes at boot, and refuses the rest.
+//   - mknod makes what stands for a node where the kernel lets dibber answer for
+//     it; else it leaves to devtmpfs what that makes at boot, and refuses the rest.
 //   - debootstrap is told that it runs in a container.
-//   - losetup, kpartx and dmsetup refuse.
-//   - dib-python stands as DIB_PYTHON_EXEC.
+//   - docker and podman are dibber's own, with images and containers that go with
+//     the build.
+//   - losetup, kpartx, dmsetup, partx and blkid refuse what needs devices, and
+//     answer questions that do not.
+//   - guestfish gives the files of an image as a tar.
+//   - dib-python stands as DIB_PYTHON_EXEC, and python3 is the same: the scripts
+//     that builds always need are answered without Python. They read _LIB and
+//     DIBBER_PYTHON (the Python to run others with; python3 if unset), too.
+//
+// Replace takes the place of a command that elements bring themselves.
 //
 // They read DIBBER_TARGET (root of the target tree), DIBBER_JOURNAL (a file of
 // lines "bind<TAB>source<TAB>path in the target<TAB>rw|ro") and DIBBER (path of

@@ -110,7 +110,7 @@ func (b *bench) expect(got result, code int, stdout string) {
 func TestInstallWritesEveryShimExecutable(t *testing.T) {
 	b := newBench(t)
 	for set, names := range map[string][]string{
-		"outside": {"sudo", "mount", "umount", "mountpoint", "chroot", "mknod", "debootstrap", "losetup", "kpartx", "dmsetup", "dib-python"},
+		"outside": {"sudo", "mount", "umount", "mountpoint", "chroot", "mknod", "debootstrap", "losetup", "kpartx", "dmsetup", "dib-python", "docker", "podman"},
 		"inside": {"grub-probe", "grub2-probe", "grub-mkrelpath", "grub-mkconfig", "grub2-mkconfig", "update-grub",
 			"grub-install", "grub2-install", "sysctl", "chattr", "lsattr", "mountpoint"},
 	} {
@@ -180,5 +180,19 @@ func TestShellcheckFindsAnUnquotedVariable(t *testing.T) {
 	}
 	if check(t, bad) == "" {
 		t.Error("shellcheck passed a script with an unquoted variable")
+	}
+}
+
+func TestDockerAndPodmanAreDibber(t *testing.T) {
+	b := newBench(t)
+	b.stub("dibber", words+"; exit 7")
+	b.env = []string{"DIBBER=" + filepath.Join(b.stubs, "dibber")}
+	for _, name := range []string{"docker", "podman"} {
+		b.expect(b.run("outside", name, "run", "-it", "a b"), 7, "[hook-tool][engine]["+name+"][run][-it][a b]")
+		b.expect(b.run("outside", "sudo", name, "ps"), 7, "[hook-tool][engine]["+name+"][ps]")
+	}
+	b.env = nil
+	if got := b.run("outside", "docker", "ps"); got.code == 0 || !strings.Contains(got.stderr, "DIBBER") {
+		t.Errorf("without dibber: status %d, %q", got.code, got.stderr)
 	}
 }

@@ -8,6 +8,9 @@
 
 shim_dir=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 shim_name=$(basename -- "$0")
+# What packages own in a tree, and is the kernel's as long as it is mounted there.
+# shellcheck disable=SC2034
+kernel_directories=/proc:/sys:/dev
 
 complain() {
     printf 'dibber: %s: %s\n' "$shim_name" "$*" >&2
