@@ -5,9 +5,10 @@
 TAGS    := containers_image_openpgp,exclude_graphdriver_btrfs,netgo,osusergo
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME := 10s
+BIG     := ^Test(MillionSmallFiles|HugeFileComesBack|ExtentTreesAsDeepAsFilesMakeThem|VolumeOfEightTebibytesHoldsAFileOfSix|SizesAndBlockSizesPassTheCheck|FactsAreThoseOfMke2fs|TypesAreThoseOfMke2fsAtEverySize|SuitePassesTheCheck|SizesAreThoseOfMkfs|NeedIsWhatPlanTakes)$$
 export CGO_ENABLED := 1
 
-.PHONY: build run test check unit race fuzz slow boots same-tree big bench clean
+.PHONY: build run test check unit race fuzz slow boots same-tree upstream big bench clean
 
 build:
 	hack/need build
@@ -17,7 +18,7 @@ run: build
 	hack/need run
 	hack/run ./dibber
 
-test: check unit race fuzz slow boots same-tree
+test: check unit race fuzz slow boots same-tree upstream
 
 check: # form of the sources
 	hack/need build check
@@ -45,11 +46,15 @@ boots: # every boot loader, file systems and volume groups in machines of their 
 
 big: # the largest volumes: a million files, 8 TiB; minutes, and 10 GB of room
 	hack/need build unit
-	DIBBER_BIG=1 go test -tags $(TAGS) -count=1 -timeout 60m -v -run "Largest|Million|Huge|Big" ./pkg/fsys/...
+	DIBBER_BIG=1 go test -tags $(TAGS) -count=1 -timeout 60m -v -run "$(BIG)" ./pkg/fsys/...
 
 same-tree: build # the same tree for a user, for root and in a pod; needs root
 	hack/need test
 	hack/same-tree ./dibber
+
+upstream: # diskimage-builder's own elements, where DIBBER_UPSTREAM names a checkout
+	hack/need build test
+	hack/upstream $(TAGS)
 
 bench: build # against diskimage-builder and against the storage tools; needs root
 	hack/need bench run
