@@ -36,9 +36,9 @@ func (a *app) doctorCommand() *cobra.Command {
   dibber doctor debian-minimal vm      # and the tools that these elements need
   dibber doctor --json | jq -r '.[] | select(.state == "fail") | .mend'`,
 		Long: `Doctor looks at user namespaces and the ids for them, makes a container and runs
-a program in it, and looks at space, file systems, tools and KVM. Each line says
-ok, warn or fail; below what is not ok stands what to type. The machine is left
-as it is.
+a program in it, and looks at space, file systems, tools, other architectures and
+KVM. Each line says ok, warn or fail; below what is not ok stands what to type.
+The machine is left as it is.
 Exit status: 0 builds work here, 3 they do not.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if trial {

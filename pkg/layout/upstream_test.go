@@ -431,7 +431,6 @@ func madeUp(r *rand.Rand) string {
 type maker struct {
 	*rand.Rand
 	strings.Builder
-	label string
 }
 
 func (m *maker) line(indent int, text string) {
