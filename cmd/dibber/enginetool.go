@@ -61,8 +61,8 @@ func (a *app) engine(ctx context.Context, program string, args []string) (int, e
 	platform := engine.Platform{Arch: oci.Architecture(os.Getenv("ARCH"))}
 	e, err := container.OpenEngine(container.EngineOptions{
 		Dir: dir, Platform: platform, Now: time.Now,
-		Child:  []string{"hook-tool", "engine-process"},
-		Attach: []string{"hook-tool", "engine", program, "start", "--attach"},
+		Child:  []string{hookTool, "engine-process"},
+		Attach: []string{hookTool, "engine", program, "start", "--attach"},
 		Fetch: func(ctx context.Context, name string, p engine.Platform) (container.Fetched, error) {
 			return fetchForHook(ctx, name, p, filepath.Join(d.cache, "images"))
 		},

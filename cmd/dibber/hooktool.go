@@ -18,9 +18,12 @@ import (
 	"github.com/dibber-project/dibber/pkg/yaml11"
 )
 
+// hookTool is the command that hooks call through $DIBBER.
+const hookTool = "hook-tool"
+
 // hookToolCommand holds what hooks of outside phases call through $DIBBER.
 func (a *app) hookToolCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "hook-tool", Short: "What hooks call through $DIBBER", Hidden: true}
+	cmd := &cobra.Command{Use: hookTool, Short: "What hooks call through $DIBBER", Hidden: true}
 	var names, path string
 	squash := &cobra.Command{
 		Use:   "package-installs-squash OUTPUT",

@@ -37,7 +37,11 @@ func run(args []string, stdin *os.File, stdout, stderr *os.File) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
-	switch name := filepath.Base(args[0]); name {
+	name := filepath.Base(args[0])
+	if len(args) > 1 && args[1] == hookTool {
+		name = "" // what hooks call through $DIBBER, whatever the binary was copied to
+	}
+	switch name {
 	case diskImageCreate, ramdiskImageCreate:
 		return a.dibCommand(ctx, name, args[1:])
 	case diskimageBuilder:
