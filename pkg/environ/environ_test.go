@@ -133,6 +133,16 @@ func TestExportedFunctionsWorkInBash(t *testing.T) {
 	}
 }
 
+func TestDieIsNoSuccess(t *testing.T) {
+	e := environ.Seed{Set: &element.Set{}}.Env([]string{"PATH=/usr/bin:/bin"})
+	cmd := exec.Command("bash", "-c", "[[ a == a ]] && die gone")
+	cmd.Env = e.Outside("root")
+	out, _ := cmd.CombinedOutput()
+	if string(out) != "gone\n" || cmd.ProcessState.ExitCode() != 1 {
+		t.Errorf("got %q, status %d", out, cmd.ProcessState.ExitCode())
+	}
+}
+
 // awkward holds values that no quoting should trip over.
 func awkward() []string {
 	var all strings.Builder

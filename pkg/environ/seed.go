@@ -72,8 +72,8 @@ func (s Seed) declared(user []string) string {
 }
 
 // dieFunction prints its arguments and ends the hook with the status of the
-// command before it.
-const dieFunction = "() {  local status=$?;\n set +o xtrace;\n printf '%s\\n' \"$*\";\n exit \"$status\"\n}"
+// command before it, or 1 if that succeeded.
+const dieFunction = "() {  local status=$?;\n set +o xtrace;\n printf '%s\\n' \"$*\";\n exit $((status ? status : 1))\n}"
 
 // setPaths sets the names of files and directories.
 func (s Seed) setPaths(e *Env) {

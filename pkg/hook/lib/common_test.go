@@ -35,6 +35,7 @@ done`
 func TestDie(t *testing.T) {
 	checkAll(t, []scenario{
 		{name: "status of the command before", script: "source $_LIB/die; (exit 7); die some words; echo not reached", want: "some words\n", status: 7},
+		{name: "never success", script: "source $_LIB/die; true && die x", want: "x\n", status: 1, departs: "upstream ends with 0 there"},
 		{name: "exported", script: "source $_LIB/die; bash -c 'false; die x'", want: "x\n", status: 1},
 	})
 }
