@@ -1,14 +1,13 @@
 package pkgmap_test
 
 import (
-	"bytes"
-	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/dibber-project/dibber/pkg/judge"
 )
 
 // asker runs diskimage-builder's own pkg-map on each of the lists of arguments on
@@ -32,10 +31,7 @@ json.dump(answers, sys.stdout)
 `
 
 func TestMapsOfItsElementsAreReadAsByDiskimageBuildersOwnPkgMap(t *testing.T) {
-	checkout := os.Getenv("DIBBER_UPSTREAM")
-	if checkout == "" {
-		t.Skip("DIBBER_UPSTREAM names no checkout of diskimage-builder to compare with")
-	}
+	checkout, python := judge.Checkout(t), judge.Python(t, "yaml")
 	maps, err := filepath.Glob(filepath.Join(checkout, "diskimage_builder/elements/*/pkg-map"))
 	if err != nil || len(maps) < 20 {
 		t.Fatalf("only %d maps were found: %v", len(maps), err)
@@ -54,30 +50,15 @@ func TestMapsOfItsElementsAreReadAsByDiskimageBuildersOwnPkgMap(t *testing.T) {
 			lists = append(lists, slices.Concat(args, []string{"--missing-ok"}, names), slices.Concat(args, names))
 		}
 	}
-	answers := ask(t, checkout, lists)
+	var answers [][2]any
+	judge.Ask(t, python, 0, lists, &answers, "-c", asker, checkout)
+	if len(answers) != len(lists) {
+		t.Fatalf("%d answers to %d questions", len(answers), len(lists))
+	}
 	for i, a := range answers {
 		out, errs, status := run(t, lists[i]...)
 		if float64(status) != a[1].(float64) || out != a[0].(string) {
 			t.Errorf("%v\n  here     %d %q\n  upstream %v %q\n%s", lists[i], status, out, a[1], a[0], errs)
 		}
 	}
-}
-
-func ask(t *testing.T, checkout string, lists [][]string) [][2]any {
-	t.Helper()
-	in, err := json.Marshal(lists)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("python3", "-c", asker, checkout)
-	cmd.Stdin = bytes.NewReader(in)
-	out, err := cmd.Output()
-	if err != nil {
-		t.Skip("python3 cannot run diskimage-builder's pkg-map:", err)
-	}
-	var answers [][2]any
-	if err := json.Unmarshal(out, &answers); err != nil || len(answers) != len(lists) {
-		t.Fatalf("%d answers to %d questions: %v", len(answers), len(lists), err)
-	}
-	return answers
 }

@@ -8,15 +8,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/dibber-project/dibber/pkg/judge"
 )
 
 // diskimage-builder itself, of the checkout that DIBBER_UPSTREAM names, makes the
 // same commands of the same files.
 func TestUpstreamMakesTheSameCommands(t *testing.T) {
-	checkout := os.Getenv("DIBBER_UPSTREAM")
-	if checkout == "" {
-		t.Skip("DIBBER_UPSTREAM names no checkout of diskimage-builder")
-	}
+	checkout := judge.Checkout(t)
 	texts := slices.Concat(accepted(), []string{
 		"- {imagename: a, elements: [x], environment: {A: \"it's\", B: \"\"}}\n- {elements: [y], environment: {A: c d}}\n- {imagename: b, ramdisk: on}\n- {imagename: a, checksum: yes, debug-trace: 2}\n",
 		"- elements: [a]\n- {imagename: image, elements: [b], logfile: \"\"}\n",

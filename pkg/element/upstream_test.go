@@ -1,19 +1,16 @@
 package element_test
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/dibber-project/dibber/pkg/element"
+	"github.com/dibber-project/dibber/pkg/judge"
 )
 
 // answer is what testdata/upstream.py says of a list of names.
@@ -22,40 +19,14 @@ type answer struct {
 	Error    []string          // name and words of the exception
 }
 
-// upstream gives the checkout of diskimage-builder to compare with, and a Python
-// that can run it; without one of them it skips the test.
-func upstream(t *testing.T) (checkout, python string) {
-	t.Helper()
-	if checkout = os.Getenv("DIBBER_UPSTREAM"); checkout == "" {
-		t.Skip("DIBBER_UPSTREAM names no checkout of diskimage-builder to compare with")
-	}
-	for _, python := range []string{"python3", "/usr/bin/python3"} {
-		if exec.Command(python, "-c", "import yaml").Run() == nil {
-			return checkout, python
-		}
-	}
-	t.Skip("no python3 has yaml (Debian: python3-yaml)")
-	return "", ""
-}
-
 // ask asks diskimage-builder's own code. Its results depend on the order of a set
 // in rare cases, so each list is asked for in several.
 func ask(t *testing.T, checkout, python, path string, lists [][]string) [][]answer {
 	t.Helper()
-	in, err := json.Marshal(lists)
-	must(t, err)
 	all := make([][]answer, len(lists))
 	for seed := range 4 {
-		var messages bytes.Buffer
-		cmd := exec.Command(python, "testdata/upstream.py", checkout, path)
-		cmd.Env = append(os.Environ(), fmt.Sprintf("PYTHONHASHSEED=%d", seed))
-		cmd.Stdin, cmd.Stderr = bytes.NewReader(in), &messages
-		out, err := cmd.Output()
-		if err != nil {
-			t.Fatalf("%v\n%s", err, &messages)
-		}
 		var answers []answer
-		must(t, json.Unmarshal(out, &answers))
+		judge.Ask(t, python, seed, lists, &answers, "testdata/upstream.py", checkout, path)
 		for i, a := range answers {
 			all[i] = append(all[i], a)
 		}
@@ -64,7 +35,7 @@ func ask(t *testing.T, checkout, python, path string, lists [][]string) [][]answ
 }
 
 func TestListsOfElementsComeToWhatDiskimageBuildersOwnCodeMakesOfThem(t *testing.T) {
-	checkout, python := upstream(t)
+	checkout, python := judge.Checkout(t), judge.Python(t, "yaml")
 	path := filepath.Join(checkout, "diskimage_builder/elements")
 	entries, err := os.ReadDir(path)
 	must(t, err)

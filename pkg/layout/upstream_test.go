@@ -1,13 +1,11 @@
 package layout_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -15,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/layout"
 )
 
@@ -38,22 +37,6 @@ type answer struct {
 	Error    []string // name and words of the exception
 }
 
-// upstream gives the checkout of diskimage-builder to compare with, and a Python
-// that can run it; without one of them it skips the test.
-func upstream(t *testing.T) (checkout, python string) {
-	t.Helper()
-	if checkout = os.Getenv("DIBBER_UPSTREAM"); checkout == "" {
-		t.Skip("DIBBER_UPSTREAM names no checkout of diskimage-builder to compare with")
-	}
-	for _, python := range []string{"python3", "/usr/bin/python3"} {
-		if exec.Command(python, "-c", "import networkx, stevedore, yaml").Run() == nil {
-			return checkout, python
-		}
-	}
-	t.Skip("no python3 has networkx, stevedore and yaml (Debian: python3-networkx python3-stevedore python3-yaml)")
-	return "", ""
-}
-
 func ask(t *testing.T, checkout, python string, questions []question) []answer {
 	t.Helper()
 	for i := range questions {
@@ -64,19 +47,10 @@ func ask(t *testing.T, checkout, python string, questions []question) []answer {
 		maps.Copy(params, questions[i].Params)
 		questions[i].Params = params
 	}
-	in, err := json.Marshal(questions)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out, messages bytes.Buffer
-	cmd := exec.Command(python, "testdata/upstream.py", checkout)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(in), &out, &messages
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("%v\n%s", err, &messages)
-	}
 	var answers []answer
-	if err := json.Unmarshal(out.Bytes(), &answers); err != nil || len(answers) != len(questions) {
-		t.Fatalf("%d answers to %d questions: %v", len(answers), len(questions), err)
+	judge.Ask(t, python, 0, questions, &answers, "testdata/upstream.py", checkout)
+	if len(answers) != len(questions) {
+		t.Fatalf("%d answers to %d questions", len(answers), len(questions))
 	}
 	return answers
 }
@@ -107,7 +81,7 @@ func known(t *testing.T, checkout string) map[string]string {
 }
 
 func TestConfigurationsOfDiskimageBuilderBecomeWhatItsOwnCodeMakesOfThem(t *testing.T) {
-	checkout, python := upstream(t)
+	checkout, python := judge.Checkout(t), judge.Python(t, "networkx", "stevedore", "yaml")
 	files := known(t, checkout)
 	if len(files) < 25 {
 		t.Errorf("only %d configurations were found", len(files))
@@ -164,7 +138,7 @@ func seesADifference(t *testing.T, questions []question, answers []answer) {
 }
 
 func TestConfigurationsMadeUpBecomeWhatDiskimageBuildersOwnCodeMakesOfThem(t *testing.T) {
-	checkout, python := upstream(t)
+	checkout, python := judge.Checkout(t), judge.Python(t, "networkx", "stevedore", "yaml")
 	random := rand.New(rand.NewPCG(1, 2))
 	var questions []question
 	for range 400 {

@@ -1,19 +1,18 @@
 package pkginstall_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/pkginstall"
 )
 
@@ -29,35 +28,10 @@ type answer struct {
 	Error []string // name and words of the exception
 }
 
-// upstream gives the checkout of diskimage-builder to compare with, and a Python
-// that can run it; without one of them it skips the test.
-func upstream(t *testing.T) (checkout, python string) {
-	t.Helper()
-	if checkout = os.Getenv("DIBBER_UPSTREAM"); checkout == "" {
-		t.Skip("DIBBER_UPSTREAM names no checkout of diskimage-builder to compare with")
-	}
-	for _, python := range []string{"python3", "/usr/bin/python3"} {
-		if exec.Command(python, "-c", "import yaml").Run() == nil {
-			return checkout, python
-		}
-	}
-	t.Skip("no python3 has yaml (Debian: python3-yaml)")
-	return "", ""
-}
-
 func ask(t *testing.T, checkout, python string, questions []question) []answer {
 	t.Helper()
-	in, err := json.Marshal(questions)
-	must(t, err)
-	var messages bytes.Buffer
-	cmd := exec.Command(python, "testdata/upstream.py", checkout)
-	cmd.Stdin, cmd.Stderr = bytes.NewReader(in), &messages
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, &messages)
-	}
 	var answers []answer
-	must(t, json.Unmarshal(out, &answers))
+	judge.Ask(t, python, 0, questions, &answers, "testdata/upstream.py", checkout)
 	return answers
 }
 
@@ -94,7 +68,7 @@ func compare(t *testing.T, what string, q question, a answer) bool {
 }
 
 func TestFilesOfItsElementsComeToWhatDiskimageBuildersOwnCodeMakesOfThem(t *testing.T) {
-	checkout, python := upstream(t)
+	checkout, python := judge.Checkout(t), judge.Python(t, "yaml")
 	dirs, err := filepath.Glob(filepath.Join(checkout, "diskimage_builder/elements/*"))
 	must(t, err)
 	var all [][2]string
@@ -146,7 +120,7 @@ func backward(all [][2]string) func(func([2]string) bool) {
 }
 
 func TestFilesMadeUpComeToWhatDiskimageBuildersOwnCodeMakesOfThem(t *testing.T) {
-	checkout, python := upstream(t)
+	checkout, python := judge.Checkout(t), judge.Python(t, "yaml")
 	random := rand.New(rand.NewPCG(9, 10))
 	dir := t.TempDir()
 	var questions []question

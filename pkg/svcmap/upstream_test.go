@@ -1,13 +1,10 @@
 package svcmap_test
 
 import (
-	"bytes"
-	"encoding/json"
 	"maps"
-	"os"
-	"os/exec"
 	"testing"
 
+	"github.com/dibber-project/dibber/pkg/judge"
 	"github.com/dibber-project/dibber/pkg/svcmap"
 )
 
@@ -38,10 +35,7 @@ func TestElementsAreMergedOneAfterTheOther(t *testing.T) {
 }
 
 func TestFilesComeToWhatDiskimageBuildersOwnCodeMakesOfThem(t *testing.T) {
-	checkout := os.Getenv("DIBBER_UPSTREAM")
-	if checkout == "" {
-		t.Skip("DIBBER_UPSTREAM names no checkout of diskimage-builder to compare with")
-	}
+	checkout, python := judge.Checkout(t), judge.Python(t, "yaml")
 	sets := [][]string{
 		{"s: {suse: x, redhat: y}\nt: {}\nu: {gentoo: z, default: d}\n"},
 		{"s: {debian: a, ubuntu: b, fedora: c, default: d}\n", "t: {redhat: e, suse: f}\n", "u: {default: g, debian: h}\n"},
@@ -59,28 +53,15 @@ func TestFilesComeToWhatDiskimageBuildersOwnCodeMakesOfThem(t *testing.T) {
 			questions = append(questions, question{files, distro})
 		}
 	}
-	in, err := json.Marshal(questions)
-	must(t, err)
-	for _, python := range []string{"python3", "/usr/bin/python3"} {
-		if exec.Command(python, "-c", "import yaml").Run() != nil {
-			continue
-		}
-		cmd := exec.Command(python, "testdata/upstream.py", checkout)
-		cmd.Stdin = bytes.NewReader(in)
-		out, err := cmd.Output()
-		must(t, err)
-		var answers []struct {
-			Services svcmap.Map
-			Error    string
-		}
-		must(t, json.Unmarshal(out, &answers))
-		for i, a := range answers {
-			got, err := svcmap.Merge(sources(t, questions[i].Files...), questions[i].Distro)
-			if (err != nil) != (a.Error != "") || err == nil && !maps.Equal(got, a.Services) {
-				t.Errorf("%v: here %v %v, upstream %v %s", questions[i], got, err, a.Services, a.Error)
-			}
-		}
-		return
+	var answers []struct {
+		Services svcmap.Map
+		Error    string
 	}
-	t.Skip("no python3 has yaml (Debian: python3-yaml)")
+	judge.Ask(t, python, 0, questions, &answers, "testdata/upstream.py", checkout)
+	for i, a := range answers {
+		got, err := svcmap.Merge(sources(t, questions[i].Files...), questions[i].Distro)
+		if (err != nil) != (a.Error != "") || err == nil && !maps.Equal(got, a.Services) {
+			t.Errorf("%v: here %v %v, upstream %v %s", questions[i], got, err, a.Services, a.Error)
+		}
+	}
 }
