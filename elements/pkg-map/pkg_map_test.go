@@ -133,3 +133,18 @@ func TestWhatIsNoMapIsRefusedByName(t *testing.T) {
 		}
 	}
 }
+
+func TestTheKeyAtFaultIsNamed(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"default":{"a":["x"]}}`:                     "default.a is not a string",
+		`{"family":"x"}`:                              "family is not an object",
+		`{"distro":{"debian":{"a":{"b":"c"}}}}`:       "distro.debian.a is not a string",
+		`{"release":{"debian":[]}}`:                   "release.debian is not an object",
+		`{"release":{"debian":{"trixie":{"a":[1]}}}}`: "release.debian.trixie.a is not a string",
+		`{"distro":{"debian":7}}`:                     "distro.debian is not an object",
+	} {
+		if _, errs, status := pkgMap(t, text, "a"); status != 1 || !strings.Contains(errs, "/pkg-map: "+want) {
+			t.Errorf("%s: got %q and status %d, want %q", text, errs, status, want)
+		}
+	}
+}
