@@ -133,6 +133,7 @@ func failedHints(e *build.FailedError) []string {
 	if e.Sealed {
 		out = append(out, "outside the image hooks may write to the build, the caches, temporary and the working directory alone; --unsafe-host lets them write wherever you may")
 	}
+	out = append(out, one(lackingPackage(e.Tail()))...)
 	if errors.Is(e, syscall.ENOSPC) || strings.Contains(strings.Join(e.Tail(), "\n"), "No space left on device") {
 		out = append(out, "the disk is full: make room, or put containers elsewhere with XDG_DATA_HOME; df -h shows which")
 	}

@@ -54,7 +54,7 @@ func dibChecks() []check {
 		{"which", code, usesWhich},
 		{"tabindent", indented, style(`^ *\t`, "indented by a tab")},
 		{"newline", indented, endsInside("no newline at the end of the file")},
-		{"mddocs", func(f *file) bool { return path.Ext(f.name()) == ".md" && f.rel != "README.md" }, always("documentation is written as .rst")},
+		{"mddocs", func(f *file) bool { return path.Ext(f.name()) == ".md" && f.name() != "README.md" }, always("documentation is written as .rst")},
 	}
 }
 
