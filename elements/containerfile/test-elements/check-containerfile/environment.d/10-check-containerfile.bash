@@ -1,0 +1,5 @@
+# shellcheck shell=bash
+export DISTRO_NAME=debian
+export DIB_RELEASE=${DIB_RELEASE:-bookworm}
+export DIB_INIT_SYSTEM=systemd
+export DIB_CONTAINER_CONTEXT=$TMP_HOOKS_PATH/check-containerfile-context

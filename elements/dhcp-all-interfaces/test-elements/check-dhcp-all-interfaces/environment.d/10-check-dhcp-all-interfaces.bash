@@ -1,0 +1,2 @@
+# shellcheck shell=bash
+export DIB_DHCP_TIMEOUT=17

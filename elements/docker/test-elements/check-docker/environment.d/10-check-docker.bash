@@ -1,0 +1,4 @@
+# shellcheck shell=bash
+export DISTRO_NAME=debian
+export DIB_RELEASE=${DIB_RELEASE:-bookworm}
+export DIB_INIT_SYSTEM=systemd

@@ -1,0 +1,6 @@
+# shellcheck shell=bash disable=SC2034
+# What a node says; the mirror is the one that the build has anyway.
+NODEPOOL_MIRROR_HOST=mirror.example.org
+NODEPOOL_DEBIAN_MIRROR=${DIB_DISTRIBUTION_MIRROR:-}
+NODEPOOL_UBUNTU_MIRROR=$NODEPOOL_DEBIAN_MIRROR
+NODEPOOL_UBUNTU_PORTS_MIRROR=$NODEPOOL_DEBIAN_MIRROR

@@ -1,0 +1,2 @@
+# shellcheck shell=bash
+export DIB_SIMPLE_INIT_NO_DHCP_FALLBACK=1
