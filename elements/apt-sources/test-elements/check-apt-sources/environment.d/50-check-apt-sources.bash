@@ -1,0 +1,1 @@
+export DIB_APT_SOURCES=$TMP_HOOKS_PATH/check-apt-sources.list

@@ -1,0 +1,2 @@
+export DIB_LOCAL_CONFIG_USERNAME=check-local
+export DIB_LOCAL_CONFIG_AUTHORIZED_KEYS=$TMP_HOOKS_PATH/check-local-config-keys
