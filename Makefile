@@ -8,7 +8,7 @@ FUZZTIME := 10s
 BIG     := ^Test(MillionSmallFiles|HugeFileComesBack|ExtentTreesAsDeepAsFilesMakeThem|VolumeOfEightTebibytesHoldsAFileOfSix|SizesAndBlockSizesPassTheCheck|FactsAreThoseOfMke2fs|TypesAreThoseOfMke2fsAtEverySize|SuitePassesTheCheck|SizesAreThoseOfMkfs|NeedIsWhatPlanTakes)$$
 export CGO_ENABLED := 1
 
-.PHONY: build run test check unit race fuzz slow boots same-tree upstream big bench clean
+.PHONY: build run test check unit race fuzz slow boots same-tree pods library image upstream big bench clean
 
 build:
 	hack/need build
@@ -18,7 +18,7 @@ run: build
 	hack/need run
 	hack/run ./dibber
 
-test: check unit race fuzz slow boots same-tree upstream
+test: check unit race fuzz slow boots same-tree pods library upstream
 
 check: # form of the sources
 	hack/need build check
@@ -51,6 +51,18 @@ big: # the largest volumes: a million files, 8 TiB; minutes, and 10 GB of room
 same-tree: build # the same tree for a user, for root and in a pod; needs root
 	hack/need test
 	hack/same-tree ./dibber
+
+pods: # builds with the settings that pods have; needs root
+	hack/need build pods
+	hack/pods $(TAGS)
+
+image: build # dibber's own image, by dibber and by podman
+	hack/need build image
+	hack/image ./dibber
+
+library: # every element, built, checked and booted on each release of Debian
+	hack/need build test library
+	hack/library $(TAGS)
 
 upstream: # diskimage-builder's own elements, where DIBBER_UPSTREAM names a checkout
 	hack/need build test

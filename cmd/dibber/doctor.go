@@ -28,26 +28,35 @@ import (
 )
 
 func (a *app) doctorCommand() *cobra.Command {
-	var asJSON, trial bool
+	var asJSON, asPod, trial bool
 	cmd := &cobra.Command{
 		Use:   "doctor [ELEMENT...]",
 		Short: "Tell what this machine lacks for building, and the command that mends it",
 		Example: `  dibber doctor
   dibber doctor debian-minimal vm      # and the tools that these elements need
+  dibber doctor --pod                  # in a pod: what is missing in its YAML
   dibber doctor --json | jq -r '.[] | select(.state == "fail") | .mend'`,
 		Long: `Doctor looks at user namespaces and the ids for them, makes a container and runs
 a program in it, and looks at space, file systems, tools, other architectures and
 KVM. Each line says ok, warn or fail; below what is not ok stands what to type.
 The machine is left as it is.
+
+With --pod, in a container of a pod, it prints the securityContext, seccomp profile
+and volume that are missing, as YAML to paste, and then the whole recommended pod.
+What the kernel refuses is tried, in a child process, and not guessed.
 Exit status: 0 builds work here, 3 they do not.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if trial {
 				return a.trial()
 			}
+			if asPod {
+				return a.doctorPod(cmd.Context(), args, asJSON)
+			}
 			return a.doctor(cmd.Context(), args, asJSON)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON list of name, state, detail and mend")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON list of name, state, detail and mend, or with --pod an object")
+	cmd.Flags().BoolVar(&asPod, "pod", false, "print what this pod is missing, as YAML, and the pod that works")
 	cmd.Flags().BoolVar(&trial, "trial", false, "only make a container, and say how it went")
 	cmd.Flags().Lookup("trial").Hidden = true
 	return cmd
@@ -76,6 +85,37 @@ func (a *app) doctor(ctx context.Context, names []string, asJSON bool) error {
 		return nil
 	}
 	fmt.Fprintln(a.stderr, "dibber: builds do not work on this machine yet:", strings.Join(failed, ", "))
+	return statusError(exitMachine)
+}
+
+// doctorPod says what a pod lacks. What elements need besides is asked of doctor
+// alone.
+func (a *app) doctorPod(ctx context.Context, names []string, asJSON bool) error {
+	if len(names) > 0 {
+		return &usageError{err: errors.New("dibber doctor --pod takes no elements"), hint: "dibber doctor " + strings.Join(names, " ") + " says what they need"}
+	}
+	m, err := thisMachine(nil)
+	if err != nil {
+		return err
+	}
+	advice := doctor.Advise(ctx, m)
+	if ctx.Err() != nil {
+		return errInterrupted
+	}
+	text := []byte(printable(advice.YAML()))
+	if asJSON {
+		if text, err = json.MarshalIndent(advice, "", "  "); err != nil {
+			return err
+		}
+		text = append(text, '\n')
+	}
+	if _, err := a.stdout.Write(text); err != nil {
+		return err
+	}
+	if advice.Works {
+		return nil
+	}
+	fmt.Fprintln(a.stderr, "dibber: builds do not work here yet:", printable(oneLine(advice.Problem)))
 	return statusError(exitMachine)
 }
 
@@ -112,12 +152,16 @@ func thisMachine(names []string) (doctor.Machine, error) {
 		UID:     os.Getuid(),
 		Path:    os.Getenv("PATH"),
 		Program: program,
-		Places: []doctor.Place{
-			{Name: "data", Dir: d.data, Store: true},
-			{Name: "cache", Dir: d.cache},
-			{Name: "output", Dir: cwd},
+		InPod:   os.Getenv("KUBERNETES_SERVICE_HOST") != "",
+		Dirs: []doctor.Dir{
+			{Name: "data", Path: d.data, Store: true},
+			{Name: "cache", Path: d.cache},
+			{Name: "output", Path: cwd},
 		},
-		Try:       tryContainer,
+		Try: tryContainer,
+		Kernel: func(ctx context.Context) doctor.Kernel {
+			return doctor.Kernel(container.TryKernel(ctx, d.containers()))
+		},
 		GetSubIDs: getSubIDs,
 		Booting:   vm.Missing,
 		KVM:       func(ctx context.Context) vm.Probe { return vm.ProbeKVM(ctx, d.cache) },
@@ -183,7 +227,7 @@ func (a *app) trial() error {
 	var t doctor.Trial
 	err := a.inNamespaces(func() error {
 		var err error
-		t.Driver, err = runInContainer()
+		t.Driver, t.Refused, err = runInContainer()
 		return a.answer(t, err)
 	})
 	var status statusError
@@ -205,30 +249,33 @@ func (a *app) answer(t doctor.Trial, err error) error {
 }
 
 // runInContainer gives the driver of a store in which a container was made, kept
-// an owner that is not the caller, and ran a program.
-func runInContainer() (driver string, err error) {
+// an owner that is not the caller, and ran a program; and what refused overlay.
+func runInContainer() (driver, refused string, err error) {
 	d, err := userDirs()
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	store, err := container.OpenStore(d.containers())
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	id := make([]byte, 4)
 	rand.Read(id)
 	place, err := store.NewBuild("trial-" + hex.EncodeToString(id))
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	defer func() { err = errors.Join(err, place.Close()) }()
 	c, err := place.New(context.Background(), container.Base{})
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	defer func() { err = errors.Join(err, c.Remove()) }()
-	return store.Driver(), useContainer(c)
+	if err := store.Refused(); err != nil {
+		refused = err.Error()
+	}
+	return store.Driver(), refused, useContainer(c)
 }
 
 func useContainer(c *container.Container) error {

@@ -29,7 +29,7 @@ type testOptions struct {
 	jobs                 int
 	timeout              time.Duration
 	logDir, junit        string
-	skip                 []string
+	skip, with           []string
 	skipFile             string
 }
 
@@ -41,6 +41,7 @@ func (a *app) testCommand() *cobra.Command {
 		Example: `  ELEMENTS_PATH=$PWD/elements dibber test
   dibber test -l                               # what there is
   dibber test -j 2 -L logs --junit tests.xml debian-minimal
+  dibber test --with debian-minimal growroot   # tests that leave the system open
   prove --exec 'dibber test' mine other        # a summary by element`,
 		Long: `Test builds every directory of an element's test-elements on top of the element,
 as diskimage-builder's functional tests do. A test passes when its build makes
@@ -48,8 +49,8 @@ the images of test-output-formats (tar), or an initramfs if its element-type is
 ramdisk. A test whose build has to fail says so with a file
 /tmp/dib-test-should-fail in the target, and passes when the build fails then.
 
-Without names every test runs but those that diskimage-builder leaves out, too;
--l shows which. Results go to stdout as TAP, each as it comes.
+Without names every test on ELEMENTS_PATH runs, or of dibber's own elements if
+that is empty, but those that diskimage-builder leaves out, too; -l shows which. Results go to stdout as TAP, each as it comes.
 Exit status: 0 all passed, 4 one failed, 2 wrong usage, 130 interrupted.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.test(cmd.Context(), args, &o) },
 	}
@@ -61,6 +62,7 @@ Exit status: 0 all passed, 4 one failed, 2 wrong usage, 130 interrupted.`,
 	f.StringVar(&o.junit, "junit", "", "write the results as JUnit's XML to this file, too")
 	f.DurationVar(&o.timeout, "timeout", time.Hour, "how long one test may take; 0: as long as it likes")
 	f.BoolVar(&o.failFast, "fail-fast", false, "start no test when one has failed")
+	f.StringSliceVar(&o.with, "with", nil, "build every test with these elements, too, separated by commas")
 	f.StringSliceVar(&o.skip, "skip", nil, "leave out these tests: ELEMENT or ELEMENT/TEST")
 	f.StringVar(&o.skipFile, "skip-file", "", "leave out what this file lists, one a line")
 	f.BoolVarP(&o.keep, "keep", "k", false, "keep what the tests built")
@@ -76,6 +78,12 @@ func (a *app) test(ctx context.Context, args []string, o *testOptions) error {
 	cases, err := elementtest.Find(path)
 	if err != nil {
 		return err
+	}
+	if len(args) == 0 && len(path) > 1 {
+		cases = slices.DeleteFunc(cases, func(c elementtest.Case) bool {
+			rel, err := filepath.Rel(p.builtin, c.Dir)
+			return err == nil && filepath.IsLocal(rel)
+		})
 	}
 	if err := o.readSkipFile(); err != nil {
 		return err
@@ -181,7 +189,7 @@ func (a *app) runTests(ctx context.Context, chosen, skipped []elementtest.Case, 
 	}
 	results = append(results, elementtest.Run(ctx, chosen, elementtest.Options{
 		Jobs: o.jobs, Timeout: o.timeout, FailFast: o.failFast, LogDir: o.logDir,
-		Dir: dir, Keep: o.keep, Path: path, Build: buildTest, Now: time.Now,
+		Dir: dir, Keep: o.keep, Path: path, With: o.with, Build: buildTest, Now: time.Now,
 	}, tap.Result)...)
 	if ctx.Err() != nil {
 		tap.BailOut("interrupted")

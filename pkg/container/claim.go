@@ -26,6 +26,9 @@ type Build struct {
 // NewBuild claims the place named id, which no build may have had that left
 // anything behind.
 func (s *Store) NewBuild(id string) (*Build, error) {
+	if err := examine(s.dir); err != nil {
+		return nil, err
+	}
 	lock, err := s.claim(id, os.O_CREATE|os.O_EXCL)
 	if err != nil {
 		return nil, fmt.Errorf("claiming build %s: %w", id, err)

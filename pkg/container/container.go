@@ -88,6 +88,9 @@ func (b *Build) New(ctx context.Context, base Base) (*Container, error) {
 	if c.root, err = builder.Mount(""); err == nil {
 		err = base.dress(c.root)
 	}
+	if err == nil {
+		err = mayExecute(c.root, b.store.dir)
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("mounting the working container: %w", err), c.Remove())
 	}

@@ -24,6 +24,14 @@
 // /proc is masked) there is no pid namespace either: init and supervisor are
 // then subreapers that end every descendant.
 //
+// A supervisor that is the first process of a container also reaps what others
+// leave to it.
+//
 // The re-execution counts its steps in the environment and each step only
 // leads to the next, so it always ends.
+//
+// What the kernel grants is tried and not guessed: TryKernel does so in a child
+// that ends at once, a pid namespace is given up for the refusal to mount its
+// /proc, overlay for the refusal to mount one, and a directory for what it does
+// not keep of a file.
 package container

@@ -15,6 +15,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"go.podman.io/storage/pkg/unshare"
+	"golang.org/x/sys/unix"
 )
 
 // leastIDs is how many ids a root file system of a distribution needs: 0 to
@@ -55,19 +56,42 @@ func subordinateMapping() (*mapping, error) {
 	id := strconv.Itoa(os.Getuid())
 	u, err := user.LookupId(id)
 	if err != nil {
-		return nil, &MachineError{What: "uid " + id + " has no name in /etc/passwd, and subordinate ids are handed out by name", Mend: "sudo useradd --uid " + id + " builder"}
+		return nil, singleIDOf("uid "+id+", which has no name in /etc/passwd,", "sudo useradd --uid "+id+" builder")
 	}
 	uids, gids, err := subordinateRanges(u)
 	if err != nil {
-		return nil, &MachineError{What: "user " + u.Username + " has no subordinate ids in /etc/subuid and /etc/subgid", Mend: grantIDs(u.Username)}
+		return nil, singleIDOf("user "+u.Username, grantIDs(u.Username))
 	}
 	m := &mapping{uids: below(os.Getuid(), uids), gids: below(os.Getgid(), gids)}
 	if n := min(count(m.uids), count(m.gids)); n < leastIDs {
 		e := tooFew("user "+u.Username+" has", n)
-		e.Mend = grantIDs(u.Username)
+		e.Mend = orPod(grantIDs(u.Username))
 		return nil, e
 	}
 	return m, nil
+}
+
+// singleIDOf refuses a caller who can be nobody but himself.
+func singleIDOf(who, mend string) *MachineError {
+	return &MachineError{
+		What: who + " has no subordinate ids in /etc/subuid and /etc/subgid: with a single id the owners of an image's files could not be kept",
+		Mend: orPod(mend),
+	}
+}
+
+// podMend is the pod in which builds work. What of it is missing is told by
+// dibber doctor --pod.
+const podMend = "in a pod, spec: {hostUsers: false} and securityContext: {runAsUser: 0, allowPrivilegeEscalation: false, " +
+	"capabilities: {drop: [ALL], add: [SETUID, SETGID, SETFCAP]}, seccompProfile: {type: Localhost, localhostProfile: dibber.json}}; " +
+	"dibber doctor --pod prints what is missing and the whole pod, to paste"
+
+// orPod gives the mend for a machine, or that for a pod inside one: every
+// container of a pod has this variable.
+func orPod(mend string) string {
+	if os.Getenv("KUBERNETES_SERVICE_HOST") != "" {
+		return podMend
+	}
+	return mend
 }
 
 // subordinateRanges looks where newuidmap does: in the files under the user's
@@ -153,7 +177,7 @@ func tooFew(who string, n uint64) *MachineError {
 	}
 	return &MachineError{
 		What: fmt.Sprintf("%s %s, and a root file system needs %d: owners of files could not be kept", who, have, leastIDs),
-		Mend: "run dibber where all ids are: in a pod, spec: {hostUsers: false}; elsewhere, outside of this namespace",
+		Mend: orPod("run dibber where all ids are: in a pod, spec: {hostUsers: false}; elsewhere, outside of this namespace"),
 	}
 }
 
@@ -171,13 +195,28 @@ func (m *mapping) apply(pid int) error {
 	return runMapper("newgidmap", pid, m.gids)
 }
 
+// singleID maps the caller alone, which the kernel allows nearly everybody.
+func singleID() *mapping {
+	one := func(id int) []specs.LinuxIDMapping { return []specs.LinuxIDMapping{{HostID: uint32(id), Size: 1}} }
+	return &mapping{uids: one(os.Geteuid()), gids: one(os.Getegid()), direct: true}
+}
+
+// applySingle is apply for singleID, whose group may be mapped only when no
+// process of the namespace can change its groups.
+func (m *mapping) applySingle(pid int) error {
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/setgroups", pid), []byte("deny"), 0); err != nil {
+		return err
+	}
+	return m.apply(pid)
+}
+
 func writeMap(pid int, file string, ranges []specs.LinuxIDMapping) error {
 	var b strings.Builder
 	for _, r := range ranges {
 		fmt.Fprintf(&b, "%d %d %d\n", r.ContainerID, r.HostID, r.Size)
 	}
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/%s", pid, file), []byte(b.String()), 0); err != nil {
-		return &MachineError{What: "the kernel refused the id mapping", Mend: "give root of this container what it needs: in a pod, securityContext: {capabilities: {add: [SETUID, SETGID, SETFCAP]}}; of podman or docker, --cap-add SETUID,SETGID,SETFCAP", Err: err}
+		return &MachineError{What: "the kernel refused the id mapping", Mend: orPod("give root of this container what it needs: of podman or docker, --cap-add SETUID,SETGID,SETFCAP"), Err: err}
 	}
 	return nil
 }
@@ -192,22 +231,28 @@ func runMapper(tool string, pid int, ranges []specs.LinuxIDMapping) error {
 	for _, r := range ranges {
 		args = append(args, fmt.Sprint(r.ContainerID), fmt.Sprint(r.HostID), fmt.Sprint(r.Size))
 	}
-	if out, err := exec.Command(path, args...).CombinedOutput(); err != nil {
-		return &MachineError{What: fmt.Sprintf("cannot map subordinate ids: %s", bytes.TrimSpace(out)), Mend: mendMapper(path)}
+	out, err := exec.Command(path, args...).CombinedOutput()
+	if err == nil {
+		return nil
 	}
-	return nil
+	e := &MachineError{What: "cannot map subordinate ids, without which owners of files could not be kept", Mend: mendMapper(path), Err: err}
+	if said := bytes.TrimSpace(out); len(said) > 0 {
+		e.Err = errors.New(string(said))
+	}
+	return e
 }
 
 // mendMapper is for a newuidmap or newgidmap that the kernel does not obey.
 func mendMapper(path string) string {
 	st, err := os.Stat(path)
+	_, unmarked := unix.Getxattr(path, "security.capability", make([]byte, 64))
 	switch {
 	case processStatus("NoNewPrivs") == "1":
-		return "let this process gain privileges: in a pod, securityContext: {allowPrivilegeEscalation: true}"
-	case err == nil && st.Mode()&os.ModeSetuid == 0:
+		return "let this process gain privileges, or be root of a pod's own users: " + podMend
+	case err == nil && st.Mode()&os.ModeSetuid == 0 && unmarked != nil:
 		return "sudo chmod u+s " + path
 	}
-	return "" // dibber doctor knows more
+	return orPod("dibber doctor says why")
 }
 
 // lookTool finds a program also in the system directories, which the PATH of an

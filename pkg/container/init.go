@@ -182,6 +182,46 @@ func endDescendants() {
 	}
 }
 
+// reapOrphans is for a process that is the first of its container: what others
+// leave there, as commands of kubectl exec do, becomes its child and would stay a
+// zombie. The one child that is waited for elsewhere is left alone. It goes on
+// until the function that it gives is called; no other child may be waited for
+// meanwhile.
+func reapOrphans(except int) (stop func()) {
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, syscall.SIGCHLD)
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		reapZombies(except) // that were there before
+		for range ended {
+			reapZombies(except)
+		}
+	}()
+	return func() {
+		signal.Stop(ended)
+		close(ended)
+		<-stopped
+	}
+}
+
+// reapZombies waits for every child but one that has ended.
+func reapZombies(except int) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid == except {
+			continue
+		}
+		if parent, alive := parentOf(pid); parent == os.Getpid() && !alive {
+			_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil) // who gives no answer is seen next time
+		}
+	}
+}
+
 // killDescendants kills what is left below this process until nothing of it runs.
 func killDescendants() {
 	for range 200 {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -28,6 +29,7 @@ const (
 	stageReaper  = "reaper"  // the same without a pid namespace
 	stageWorker  = "worker"  // does the work
 	stageSandbox = "sandbox" // runs one outside command
+	stageProbe   = "probe"   // tries what the kernel grants; leads to no other
 )
 
 // Descriptors that the supervisor leaves to init.
@@ -51,10 +53,19 @@ func Reexec() {
 		os.Exit(runInit(stage == stageInit))
 	case stageSandbox:
 		fail(runSandbox())
+	case stageProbe:
+		end(runProbe())
 	}
 	if buildah.InitReexec() {
 		os.Exit(0)
 	}
+}
+
+func end(err error) {
+	if err != nil {
+		fail(err)
+	}
+	os.Exit(0)
 }
 
 func fail(err error) {
@@ -132,6 +143,9 @@ func supervise(stage string, wanted func() (*mapping, error)) (int, error) {
 		}
 	}
 	syncW.Close()
+	if os.Getpid() == 1 {
+		defer reapOrphans(cmd.Process.Pid)()
+	}
 	status, err := await(cmd, signals)
 	if n, _ := noProcR.Read(make([]byte, 1)); n > 0 {
 		return 0, errNoProc
@@ -159,7 +173,44 @@ func initCommand(stage string, userNamespace bool) *exec.Cmd {
 			fmt.Sprintf("_CONTAINERS_ROOTLESS_UID=%d", os.Getuid()), fmt.Sprintf("_CONTAINERS_ROOTLESS_GID=%d", os.Getgid()))
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags}
+	if userNamespace {
+		cmd.SysProcAttr.AmbientCaps = everyCapability()
+	}
 	return cmd
+}
+
+// everyCapability lists the capabilities of this kernel. The first process of a
+// user namespace has them all, and keeps them when it executes a program before
+// its ids are mapped only if they are ambient. Once they are lost, executing as
+// root gives them back, but not under no_new_privs.
+func everyCapability() []uintptr {
+	last, err := strconv.Atoi(setting("kernel/cap_last_cap"))
+	if err != nil {
+		last = unix.CAP_LAST_CAP
+	}
+	var all []uintptr
+	for c := range last + 1 {
+		all = append(all, uintptr(c))
+	}
+	return all
+}
+
+// dropAmbient takes the ambient and the inheritable capabilities from this
+// thread, so that hooks which become somebody else have none left over.
+func dropAmbient() error {
+	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+		return fmt.Errorf("dropping ambient capabilities: %w", err)
+	}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	if err := unix.Capget(&header, &sets[0]); err != nil {
+		return fmt.Errorf("reading own capabilities: %w", err)
+	}
+	sets[0].Inheritable, sets[1].Inheritable = 0, 0
+	if err := unix.Capset(&header, &sets[0]); err != nil {
+		return fmt.Errorf("dropping inheritable capabilities: %w", err)
+	}
+	return nil
 }
 
 // graceSignals is how long the work may take to end after a signal.
@@ -231,13 +282,17 @@ func wantedMapping() (*mapping, error) {
 }
 
 // awaitIDs waits for the supervisor to map ids. The exec that follows is made as
-// root of the namespace and so gains every capability in it.
+// root of the namespace, and so keeps every capability in it.
 func awaitIDs() error {
+	runtime.LockOSThread() // capabilities are a thread's own
 	one := make([]byte, 1)
 	if _, err := os.NewFile(fdSync, "sync").Read(one); err == nil {
 		return errors.New("internal error: unexpected byte before the ids were mapped")
 	}
 	_, next, _ := strings.Cut(os.Getenv(stageVariable), ":")
 	os.Setenv(stageVariable, next)
+	if err := dropAmbient(); err != nil {
+		return err
+	}
 	return fmt.Errorf("starting again inside: %w", syscall.Exec("/proc/self/exe", os.Args, os.Environ()))
 }

@@ -22,17 +22,29 @@ func refusal(err error) *MachineError {
 	case processStatus("Seccomp") == "2":
 		return &MachineError{
 			What: "a seccomp profile refuses new namespaces",
-			Mend: "in a pod, securityContext: {seccompProfile: {type: Localhost, localhostProfile: FILE}}, where FILE is the default profile plus clone, unshare, mount and umount2",
+			Mend: mendSeccomp,
 			Err:  err,
 		}
 	}
 	return &MachineError{What: "this machine refuses new namespaces", Err: err}
 }
 
+// mendSeccomp is a profile that allows what builds need.
+const mendSeccomp = "in a pod, securityContext: {seccompProfile: {type: Localhost, localhostProfile: dibber.json}}, " +
+	"the default profile plus clone, unshare, mount and umount2 (dibber doctor --pod); of podman or docker, --security-opt seccomp=dibber.json"
+
 // mendMounts is for a namespace that was made and in which nothing may be mounted.
 func mendMounts() string {
+	label, _ := os.ReadFile("/proc/self/attr/current")
+	profile, _, confined := strings.Cut(string(label), " (") // (enforce)
+	if confined {
+		return "the AppArmor profile " + profile + " refuses mounts: in a pod, securityContext: {appArmorProfile: {type: Localhost, localhostProfile: dibber}}; of podman or docker, --security-opt apparmor=unconfined"
+	}
 	if setting("kernel/apparmor_restrict_unprivileged_userns") == "1" {
 		return "AppArmor takes the capabilities of user namespaces: sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
+	}
+	if processStatus("Seccomp") == "2" {
+		return mendSeccomp
 	}
 	return ""
 }

@@ -27,6 +27,7 @@ type Store struct {
 	system  *types.SystemContext
 	policy  string
 	mounts  string
+	refused error // what kept overlay from being used
 }
 
 // OpenStore opens the store below dir, or makes it. It must be called inside
@@ -50,9 +51,9 @@ func OpenStore(dir string) (*Store, error) {
 	if s.storage, err = open(dir, "overlay"); err == nil {
 		return s, nil
 	}
-	refused := err
+	s.refused = err
 	if s.storage, err = open(dir, "vfs"); err != nil {
-		return nil, fmt.Errorf("cannot open the container store %s: %w", dir, errors.Join(refused, err))
+		return nil, fmt.Errorf("cannot open the container store %s: %w", dir, errors.Join(s.refused, err))
 	}
 	return s, nil
 }
@@ -123,6 +124,9 @@ func writeOnce(path, text string) error {
 
 // Driver is "overlay" or "vfs".
 func (s *Store) Driver() string { return s.storage.GraphDriverName() }
+
+// Refused is why the driver is not overlay, or nil.
+func (s *Store) Refused() error { return s.refused }
 
 // Close releases the store. Containers stay as they are, those that other
 // processes have mounted among them.

@@ -39,11 +39,13 @@ type Machine struct {
 	Path    string // where programs are looked for, as PATH, besides the system's directories
 	Program string // the binary that builds; an AppArmor profile names it
 
-	Places   []Place
+	InPod    bool // Kubernetes has set its variables
+	Dirs     []Dir
 	Elements []string // the chosen elements, dependencies included; none: the usual ones
 
 	Space     func(dir string) (Space, error)      // nil asks the kernel
 	Try       func(context.Context) Trial          // makes a container and runs a program in it
+	Kernel    func(context.Context) Kernel         // tries what the kernel grants
 	GetSubIDs func(args ...string) (string, error) // runs getsubids, gives what it prints
 	Booting   func() []error                       // what booting an image lacks
 	KVM       func(context.Context) vm.Probe
@@ -52,6 +54,7 @@ type Machine struct {
 // Trial is what came of making a container, and how a child process says so.
 type Trial struct {
 	Driver  string `json:"driver,omitempty"`  // of the container store: overlay, or vfs where overlay is refused
+	Refused string `json:"refused,omitempty"` // what refused overlay
 	Problem string `json:"problem,omitempty"` // "" if it worked
 	Mend    string `json:"mend,omitempty"`
 }
@@ -61,6 +64,20 @@ func (t *Trial) worked() bool { return t != nil && t.Problem == "" }
 // Check examines the machine. Findings come in the order in which they are best
 // mended.
 func Check(ctx context.Context, m Machine) []Finding {
+	c := begin(ctx, m)
+	c.where()
+	c.ids()
+	c.namespaces()
+	c.dirs()
+	c.container()
+	c.tools()
+	c.arches()
+	c.booting(ctx)
+	return c.found
+}
+
+// begin makes the trials that the findings rest on.
+func begin(ctx context.Context, m Machine) *checkup {
 	if m.Space == nil {
 		m.Space = kernelSpace
 	}
@@ -69,14 +86,12 @@ func Check(ctx context.Context, m Machine) []Finding {
 		t := m.Try(ctx)
 		c.trial = &t
 	}
-	c.ids()
-	c.namespaces()
-	c.places()
-	c.container()
-	c.tools()
-	c.arches()
-	c.booting(ctx)
-	return c.found
+	if m.Kernel != nil {
+		k := m.Kernel(ctx)
+		c.kernel = &k
+	}
+	c.place = c.locate()
+	return c
 }
 
 // Failed names the findings that keep the machine from building.
@@ -92,10 +107,12 @@ func Failed(found []Finding) []string {
 
 // checkup is the state of one examination.
 type checkup struct {
-	m     Machine
-	may   privileges
-	trial *Trial // nil: none was made
-	found []Finding
+	m      Machine
+	may    privileges
+	trial  *Trial  // nil: none was made
+	kernel *Kernel // nil: it was not asked
+	place  Place
+	found  []Finding
 }
 
 func (c *checkup) ok(name, detail string) { c.add(name, OK, detail, "") }

@@ -24,7 +24,7 @@ func healthy(t *testing.T) Machine {
 	t.Helper()
 	m := Machine{
 		Root: t.TempDir(), UID: 1000, User: "maria", Path: "/usr/bin:/bin", Program: "/opt/my tools/dibber",
-		Places:    []Place{{Name: "data", Dir: "/home/maria/.local/share/dibber", Store: true}, {Name: "output", Dir: "/srv"}},
+		Dirs:      []Dir{{Name: "data", Path: "/home/maria/.local/share/dibber", Store: true}, {Name: "output", Path: "/srv"}},
 		Space:     func(string) (Space, error) { return Space{Type: 0xef53, Free: 100 * gib, Writable: true}, nil },
 		Try:       func(context.Context) Trial { return Trial{Driver: "overlay"} },
 		GetSubIDs: func(...string) (string, error) { return "", errors.New("no ranges") },
@@ -164,6 +164,12 @@ func kernelFaults() []fault {
 		{"no container for another fault", both(file("/etc/subuid", ""), refused), "container", Fail, "permission denied", "again"},
 		{"no container", trial(Trial{Problem: "it broke", Mend: "glue"}), "container", Fail, "it broke", "glue"},
 		{"seccomp", both(process("Seccomp:\t2"), refused), "container", Fail, "permission denied", "seccompProfile"},
+		{"a filter refuses namespaces", both(process("Seccomp:\t2"), refused, kernel(Kernel{Namespaces: "operation not permitted"})), "seccomp", Fail, "not permitted", "localhostProfile: dibber.json"},
+		{"a filter refuses mounts", both(process("Seccomp:\t2"), refused, kernel(Kernel{Mounts: "operation not permitted"})), "seccomp", Fail, "mounts", "localhostProfile: dibber.json"},
+		{"a runtime's profile of AppArmor", both(refused, file("/proc/self/attr/current", "docker-default (enforce)\n"), kernel(Kernel{Mounts: "permission denied"})), "apparmor", Fail, "docker-default refuses mounts", "appArmorProfile: {type: Localhost, localhostProfile: dibber}"},
+		{"SELinux, perhaps", both(refused, file("/proc/self/attr/current", "u:r:container_t:s0"), kernel(Kernel{Mounts: "permission denied"})), "selinux", Fail, "u:r:container_t:s0", "ausearch"},
+		{"no overlay, and why", trial(Trial{Driver: "vfs", Refused: "it is NFS"}), "container", Warn, "it is NFS", "XDG_DATA_HOME"},
+		{"a user of a pod without ids", both(file("/etc/subuid", ""), func(_ *testing.T, m *Machine) { m.InPod = true }), "subuid", Fail, "maria has 0", "hostUsers: false"},
 		{"no overlay", trial(Trial{Driver: "vfs"}), "container", Warn, "/home/maria/.local/share/dibber", "XDG_DATA_HOME"},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -65,31 +66,48 @@ func (c *checkup) capabilities() {
 // where those say nothing, in whatever nsswitch.conf names, which getsubids asks.
 func (c *checkup) subordinate(file string, here []idRange, getsubids ...string) {
 	if c.m.User == "" {
-		c.fail(file, fmt.Sprintf("uid %d has no name in /etc/passwd, and ids are handed out by name", c.m.UID), fmt.Sprintf("sudo useradd --uid %d builder", c.m.UID))
+		c.fail(file, fmt.Sprintf("uid %d has no name in /etc/passwd, and ids are handed out by name", c.m.UID), c.orRoot(fmt.Sprintf("sudo useradd --uid %d builder", c.m.UID)))
 		return
 	}
-	source := "/etc/" + file
-	all, err := c.m.idFile(source)
+	mine, all, source, err := c.m.rangesOf(file, getsubids...)
 	if err != nil {
 		c.fail(file, err.Error(), "sudo chmod 644 "+source)
 		return
 	}
-	mine := append(all[c.m.User], all[strconv.Itoa(c.m.UID)]...)
-	if len(mine) == 0 && c.m.GetSubIDs != nil {
-		if out, err := c.m.GetSubIDs(append(getsubids, c.m.User)...); err == nil {
-			mine, source = parseGetSubIDs(out), "getsubids"
-		}
-	}
 	switch n, usable := total(mine), overlap(mine, here); {
 	case n+1 < leastIDs: // the caller's own id counts
 		c.fail(file, fmt.Sprintf("user %s has %d subordinate ids and needs %d", c.m.User, n, leastIDs),
-			fmt.Sprintf("echo %s:%d:%d | sudo tee -a /etc/%s", c.m.User, free(all), leastIDs, file))
+			c.orRoot(fmt.Sprintf("echo %s:%d:%d | sudo tee -a /etc/%s", c.m.User, free(all), leastIDs, file)))
 	case usable+1 < leastIDs:
 		c.fail(file, fmt.Sprintf("user %s has %d subordinate ids, but only %d of them exist in this container", c.m.User, n, usable),
-			fmt.Sprintf("hand out ids below %d in /etc/%s, or run dibber outside of this container", end(here), file))
+			c.orRoot(fmt.Sprintf("hand out ids below %d in /etc/%s, or run dibber outside of this container", end(here), file)))
 	default:
 		c.ok(file, fmt.Sprintf("%d subordinate ids for %s in %s", n, c.m.User, source))
 	}
+}
+
+// orRoot gives the mend for a machine. In a pod nobody can type it, and root of a
+// pod's own users needs no such ids.
+func (c *checkup) orRoot(mend string) string {
+	if c.place.Kind != "pod" {
+		return mend
+	}
+	return "in a pod, spec: {hostUsers: false} and securityContext: {runAsUser: 0}; dibber doctor --pod prints all that is missing"
+}
+
+// rangesOf gives the caller's ranges and where they stand, and those of all.
+func (m *Machine) rangesOf(file string, getsubids ...string) (mine []idRange, all map[string][]idRange, source string, err error) {
+	source = "/etc/" + file
+	if all, err = m.idFile(source); err != nil {
+		return nil, nil, source, err
+	}
+	mine = slices.Concat(all[m.User], all[strconv.Itoa(m.UID)])
+	if len(mine) == 0 && m.GetSubIDs != nil {
+		if out, err := m.GetSubIDs(append(getsubids, m.User)...); err == nil {
+			mine, source = parseGetSubIDs(out), "getsubids"
+		}
+	}
+	return mine, all, source, nil
 }
 
 // mapper looks for one of the two programs that hand subordinate ids to a new

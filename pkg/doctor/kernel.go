@@ -8,6 +8,9 @@ import (
 // namespaces reads the kernel's settings that allow or refuse user namespaces.
 func (c *checkup) namespaces() {
 	if c.admin() {
+		if c.confinedByAppArmor() {
+			c.appArmor()
+		}
 		return
 	}
 	c.userns()
@@ -42,6 +45,11 @@ func (c *checkup) appArmor() {
 	const name = "apparmor"
 	v, _, _ := c.m.setting("kernel/apparmor_restrict_unprivileged_userns")
 	switch {
+	case c.confinedByAppArmor():
+		c.fail(name, fmt.Sprintf("the profile %s refuses mounts in a namespace of our own: %s", c.place.AppArmor, c.kernel.Mounts),
+			"in a pod, securityContext: {appArmorProfile: {type: Localhost, localhostProfile: dibber}}; of podman or docker, --security-opt apparmor=unconfined")
+	case v != "1" && c.place.AppArmor != "" && c.place.AppArmor != unconfined:
+		c.ok(name, "the profile "+c.place.AppArmor+" lets mounts through")
 	case v != "1":
 		c.ok(name, "does not restrict user namespaces")
 	case c.trial.worked():
@@ -51,6 +59,15 @@ func (c *checkup) appArmor() {
 			allowByProfile(c.m.Program)+"\n"+
 				"sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0 # or this, for every program until the next boot")
 	}
+}
+
+// unconfined is how AppArmor calls a process that it does not confine.
+const unconfined = "unconfined"
+
+// confinedByAppArmor tells whether a profile keeps this process from mounting, as
+// those of container runtimes do.
+func (c *checkup) confinedByAppArmor() bool {
+	return c.kernel != nil && c.kernel.Namespaces == "" && c.kernel.Mounts != "" && c.place.AppArmor != "" && c.place.AppArmor != unconfined
 }
 
 // allowByProfile writes and loads a profile that confines nothing and allows
@@ -86,7 +103,11 @@ func (c *checkup) container() {
 	case t.Driver == "overlay":
 		c.ok(name, "a program ran in one, on native overlay")
 	default:
-		c.warn(name, fmt.Sprintf("a program ran in one, but overlay is refused below %s: every container is a plain copy, which is slow (%s)", c.m.store(), t.Driver),
+		detail := fmt.Sprintf("a program ran in one, but overlay is refused below %s: every container is a plain copy, which is slow (%s)", c.m.store(), t.Driver)
+		if t.Refused != "" {
+			detail += "; " + t.Refused
+		}
+		c.warn(name, detail,
 			"export XDG_DATA_HOME=/ANOTHER/DIRECTORY # on ext4, xfs, btrfs or tmpfs; in a pod, on an emptyDir")
 	}
 }
@@ -96,5 +117,5 @@ func (c *checkup) orSeccomp(mend string) string {
 	if mend != "" || !c.may.seccomp {
 		return mend
 	}
-	return "in a pod, securityContext: {seccompProfile: {type: Localhost, localhostProfile: FILE}}, where FILE is the default profile plus clone, unshare, mount and umount2"
+	return seccompMend
 }

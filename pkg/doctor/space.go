@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Place is a directory that a build writes to.
-type Place struct {
+// Dir is a directory that a build writes to.
+type Dir struct {
 	Name  string // data, cache, output
-	Dir   string // need not exist yet
+	Path  string // need not exist yet
 	Store bool   // working containers live here
 }
 
@@ -52,17 +52,17 @@ func kernelSpace(dir string) (Space, error) {
 
 // store is the directory of working containers.
 func (m *Machine) store() string {
-	for _, p := range m.Places {
+	for _, p := range m.Dirs {
 		if p.Store {
-			return p.Dir
+			return p.Path
 		}
 	}
 	return ""
 }
 
-func (c *checkup) places() {
-	for _, p := range c.m.Places {
-		s, err := c.m.Space(p.Dir)
+func (c *checkup) dirs() {
+	for _, p := range c.m.Dirs {
+		s, err := c.m.Space(p.Path)
 		if err != nil {
 			c.fail(p.Name, err.Error(), elsewhere(p.Name))
 			continue
@@ -74,13 +74,13 @@ func (c *checkup) places() {
 	}
 }
 
-func (c *checkup) space(p Place, s Space) {
-	detail := fmt.Sprintf("%s: %.1f GiB free", p.Dir, float64(s.Free)/gib)
+func (c *checkup) space(p Dir, s Space) {
+	detail := fmt.Sprintf("%s: %.1f GiB free", p.Path, float64(s.Free)/gib)
 	switch {
 	case !s.Writable && p.Name == "output": // often just where the user happens to be
-		c.warn(p.Name, "you may not write to "+p.Dir, elsewhere(p.Name))
+		c.warn(p.Name, "you may not write to "+p.Path, elsewhere(p.Name))
 	case !s.Writable:
-		c.fail(p.Name, "you may not write to "+p.Dir, elsewhere(p.Name))
+		c.fail(p.Name, "you may not write to "+p.Path, elsewhere(p.Name))
 	case s.Free < failBelow:
 		c.fail(p.Name, fmt.Sprintf("%s, and a build needs %d", detail, failBelow/gib), elsewhere(p.Name))
 	case s.Free < warnBelow:
@@ -103,12 +103,12 @@ func elsewhere(name string) string {
 // fileSystem judges what the store lies on. Overlay itself is judged by the
 // trial; what is refused here keeps no owners of files, or no names as Linux
 // has them, so that not even plain copies would do.
-func (c *checkup) fileSystem(p Place, s Space) {
+func (c *checkup) fileSystem(p Dir, s Space) {
 	const name = "filesystem"
 	kind, refused := fileSystemName(s.Type)
 	switch {
 	case refused && !c.trial.worked():
-		c.fail(name, fmt.Sprintf("%s is on %s, which cannot hold containers", p.Dir, kind), "export XDG_DATA_HOME=/ANOTHER/DIRECTORY # on a local disk")
+		c.fail(name, fmt.Sprintf("%s is on %s, which cannot hold containers", p.Path, kind), "export XDG_DATA_HOME=/ANOTHER/DIRECTORY # on a local disk")
 	case c.trial.worked() && c.trial.Driver == "overlay":
 		c.ok(name, kind+" takes overlay")
 	default:

@@ -50,6 +50,7 @@ type Options struct {
 	Dir      string // outputs are made in directories of their own below it
 	Keep     bool   // outputs stay
 	Path     []string
+	With     []string      // elements that every build takes, too
 
 	Build func(context.Context, Build) error
 	Now   func() time.Time
@@ -168,8 +169,9 @@ func (o Options) build(c Case, dir string) (Build, error) {
 	if o.Jobs > 1 {
 		args = append(args, "--no-tmpfs")
 	}
+	elements := append([]string{c.Element, c.Name}, o.With...)
 	if c.Ramdisk {
-		return Build{Args: append(args, "-x", c.Element, c.Name), Env: env}, nil
+		return Build{Args: append(append(args, "-x"), elements...), Env: env}, nil
 	}
 	program := filepath.Join(dir, "keep-sentinel")
 	if strings.ContainsAny(program, " \t\n") {
@@ -179,8 +181,8 @@ func (o Options) build(c Case, dir string) (Build, error) {
 		return Build{}, fmt.Errorf("cannot make a place for outputs: %w", err)
 	}
 	env = append(env, "DIB_SHOW_IMAGE_USAGE=1", "break=after-error,before-cleanup", "break_outside_target=1", "break_cmd=bash "+program+" "+dir)
-	args = append(args, "-t", strings.Join(c.Formats, ","), "-x", "-n", c.Element, c.Name)
-	return Build{Args: args, Env: env}, nil
+	args = append(args, "-t", strings.Join(c.Formats, ","), "-x", "-n")
+	return Build{Args: append(args, elements...), Env: env}, nil
 }
 
 // sentinel is the file in /tmp of the target by which a test says that its
