@@ -32,6 +32,10 @@ func (a *app) buildCommand() *cobra.Command {
   With elements of your own, which win over the built-in ones:
     ELEMENTS_PATH=$PWD/elements dibber build -o ours -t raw debian-minimal vm ours
 
+  An image and a disk for a registry, and a disk for KubeVirt:
+    dibber build -o debian -t oci,qcow2 --push registry.example.org/debian:12 debian-minimal vm
+    dibber build -o debian -t containerdisk --push registry.example.org/debian-vm:12 debian-minimal vm
+
   All images that a file defines, as diskimage-builder does:
     dibber build images.yaml`,
 		Long: `Build runs the hooks of the elements, phase by phase, in a working container,
@@ -48,6 +52,9 @@ and writes the finished root file system in every form of -t:
   tar, tgz         the files, NAME.tar, NAME.tgz
   squashfs         the files, NAME.squash
   aci              an App Container Image, with the manifest that ACI_MANIFEST names
+  containerdisk    an OCI image with the disk in it for KubeVirt, a directory NAME.containerdisk
+
+` + pushHelp + `
 
 A FILE.yaml, or .yml, is a list of images, each with imagename, elements, types and
 so on; --schema prints what is allowed. Each image is built by a command of its own,
@@ -55,7 +62,9 @@ which is shown first. Those that fail do not keep the others from being built.
 
 Paths of what was made go to stdout, everything else to stderr.
 Exit status: 0 done, 1 the build failed, 2 wrong usage, 3 this machine cannot
-build (see dibber doctor), 130 interrupted.`,
+build (see dibber doctor), 130 interrupted.
+
+` + registryHelp,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if files.schema {
 				_, err := a.stdout.Write(definition.Schema())
@@ -78,6 +87,7 @@ build (see dibber doctor), 130 interrupted.`,
 	f.StringVar(&o.from, "from", "", "start from this `IMAGE`: a registry's, docker://, oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE")
 	f.BoolVar(&o.squash, "squash", false, "one layer in OCI images, the base's included")
 	f.BoolVar(&o.gzip, "gzip", false, "gzip layers instead of zstd, for old consumers")
+	o.push.addTo(f)
 	files.addTo(f)
 	return cmd
 }
@@ -95,9 +105,15 @@ func (a *app) buildElements(ctx context.Context, o *options, args []string) erro
 	if err := o.check(); err != nil {
 		return err
 	}
+	forget, err := a.preparePush(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer forget()
 	return o.inNamespaces(ctx, a,
 		func() error { return a.build(ctx, o, args) },
 		func() error { return a.deliver(ctx, o) },
+		func() error { return a.pushBuilt(ctx, o) },
 	)
 }
 
@@ -153,6 +169,9 @@ func (a *app) build(ctx context.Context, o *options, args []string) error {
 	s.end()
 	if err != nil {
 		return a.failure(ctx, err, logPath)
+	}
+	if err := noteOutputs(result); err != nil {
+		return err
 	}
 	return a.results(o.hideEngine(result), o.progress, o.result)
 }

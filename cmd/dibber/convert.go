@@ -38,10 +38,11 @@ type convertOptions struct {
 	settings          string
 	uncompressed      bool
 	checksum          bool
-	offline, insecure bool
+	offline           bool
 	noSync            bool
 	progress, result  string
 	disk              imageFlags // of a source that is a disk image
+	push              pushFlags
 }
 
 func (a *app) convertCommand() *cobra.Command {
@@ -55,6 +56,9 @@ func (a *app) convertCommand() *cobra.Command {
 
   A file system without boot loader or partition table:
     dibber convert dir:rootfs -t raw --layout none --size 2G -o data
+
+  A disk for KubeVirt, made and pushed:
+    dibber convert debian.qcow2 -t containerdisk -o debian --push registry.example.org/debian-vm:12
 
   A disk image into other formats:
     dibber convert debian.qcow2 -t vmdk,vhd -o debian`,
@@ -75,7 +79,10 @@ loader for the layout: it needs a kernel, and an init as systemd.
 
 Layouts are efi (GPT; BIOS and UEFI), gpt and mbr (BIOS), none (one file system on
 the whole disk), or a file with a block device configuration.
-Paths of what was made go to stdout, everything else to stderr.`,
+` + pushHelp + `
+Paths of what was made go to stdout, everything else to stderr.
+
+` + registryHelp,
 		Args: exactArgs(1, "one source"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.check(); err != nil {
@@ -108,8 +115,9 @@ func (o *convertOptions) addTo(cmd *cobra.Command) {
 	f.BoolVarP(&o.uncompressed, "uncompressed", "u", false, "leave outputs uncompressed")
 	f.BoolVar(&o.checksum, "checksum", false, "write .md5 and .sha256 files beside the outputs")
 	f.BoolVar(&o.offline, "offline", false, "use images from the cache only")
-	f.BoolVar(&o.insecure, "insecure", false, "talk to registries by http, or with any certificate")
+	f.BoolVar(&o.push.insecure, "insecure", false, "the same as --tls-verify=false")
 	f.BoolVar(&o.noSync, "no-sync", false, "do not wait until outputs are on the disk, for machines that are thrown away")
+	o.push.addTo(f)
 	o.disk.addFilesTo(f)
 	f.StringVar(&o.progress, "progress", "auto", "how to show progress: "+progressModes)
 	f.StringVar(&o.result, "result", "", "write a description of what was made, as JSON, to this file")
@@ -137,7 +145,7 @@ func (o *convertOptions) check() error {
 	}
 	for _, name := range o.types {
 		if output.IsDisk(name) {
-			if err := format.Check(name, o.formatOptions()); err != nil {
+			if err := format.Check(output.DiskFormat(name), o.formatOptions()); err != nil {
 				return &usageError{err: err}
 			}
 		}
@@ -197,6 +205,10 @@ func (a *app) convert(ctx context.Context, o *convertOptions, name string) error
 		return fmt.Errorf("cannot make a place for temporary files: %w", err)
 	}
 	defer os.RemoveAll(temp)
+	targets, err := o.push.wanted(unique(o.types))
+	if err != nil {
+		return err
+	}
 	s, err := newStory(a.stderr, o.progress)
 	if err != nil {
 		return err
@@ -205,14 +217,18 @@ func (a *app) convert(ctx context.Context, o *convertOptions, name string) error
 	if err == nil {
 		err = o.run(ctx, &job, name, p, temp, s)
 	}
+	var unpushed error
+	if err == nil {
+		unpushed = a.pushOutputs(ctx, s, job.made, targets, &o.push.registryFlags, job.Writer.Arch)
+	}
 	s.end()
+	if err == nil {
+		err = errors.Join(a.results(&build.Result{Outputs: job.made}, o.progress, o.result), a.tellPushed(job.made, o.progress), unpushed)
+	}
 	if ctx.Err() != nil {
 		return errInterrupted
 	}
-	if err != nil {
-		return err
-	}
-	return a.results(&build.Result{Outputs: job.made}, o.progress, o.result)
+	return err
 }
 
 // conversion is a job and what came of it.
@@ -226,7 +242,7 @@ func (o *convertOptions) run(ctx context.Context, job *conversion, name string, 
 	const step = "reading the source"
 	s.tell(build.Event{Kind: build.StepStarted, Step: step})
 	source, err := o.open(ctx, name, convert.OpenOptions{
-		Arch: o.arch, Cache: filepath.Join(p.cache, "images"), TempDir: temp, Offline: o.offline, Insecure: o.insecure,
+		Arch: o.arch, Cache: filepath.Join(p.cache, "images"), TempDir: temp, Offline: o.offline, Insecure: o.push.insecure,
 		Storage: container.Export,
 		Progress: func(done, total int64) {
 			s.tell(build.Event{Kind: build.Progress, Step: step, Done: done, Total: total})
@@ -238,6 +254,12 @@ func (o *convertOptions) run(ctx context.Context, job *conversion, name string, 
 	defer source.Close()
 	s.tell(build.Event{Kind: build.StepEnded, Step: step, Took: time.Since(begun)})
 	job.Source = source
+	job.Writer.Arch = o.arch
+	if source.Disk == nil {
+		job.Writer.Arch = first(o.arch, source.Arch())
+	} else if o.arch == "" {
+		job.Writer.Arch = lookAt(strings.TrimPrefix(name, "disk:")).arch
+	}
 	job.made, err = convert.Run(ctx, job.Job)
 	return err
 }

@@ -158,11 +158,11 @@ func (a *app) deliver(ctx context.Context, o *options) error {
 		}
 	}
 	fmt.Fprintln(a.stdout, made.Path)
-	return o.addResult(made)
+	return o.changeResult(func(r *build.Result) { r.Outputs = append(r.Outputs, made) })
 }
 
-// addResult completes the description that --result asks for.
-func (o *options) addResult(made output.Made) error {
+// changeResult completes the description that --result asks for.
+func (o *options) changeResult(change func(*build.Result)) error {
 	if o.result == "" {
 		return nil
 	}
@@ -172,7 +172,7 @@ func (o *options) addResult(made output.Made) error {
 		err = json.Unmarshal(text, &r)
 	}
 	if err == nil {
-		r.Outputs = append(r.Outputs, made)
+		change(&r)
 		text, err = json.MarshalIndent(&r, "", "  ")
 	}
 	if err == nil {

@@ -77,12 +77,15 @@ func hints(err error) []string {
 		failed   *build.FailedError
 		strays   *build.StrayError
 		engine   *engineError
+		unpushed *unpushedError
 		images   *imagesError
 		qemu     *vm.MissingError
 		unseen   *vm.NotSeenError
 		file     *os.PathError
 	)
 	switch {
+	case errors.As(err, &unpushed):
+		return one(unpushed.hint())
 	case errors.As(err, &usage):
 		return one(usage.hint)
 	case errors.As(err, &machine):

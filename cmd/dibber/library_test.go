@@ -3,10 +3,10 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -99,9 +99,10 @@ func (l *libraryRun) base(t *testing.T) {
 	env := append(os.Environ(), "HOME="+l.shared, "DIB_RELEASE="+l.release, "ELEMENTS_PATH="+l.tests)
 	result := l.layout() + ".json"
 	args := append([]string{"build", "-t", "oci", "-o", l.layout(), "--result", result, "debian-minimal"}, baseChecks...)
-	var story bytes.Buffer
-	if err := dibber(env, &story, args...).Run(); err != nil {
-		t.Fatalf("the base of %s: %v\n%s", l.release, err, &story)
+	cmd := exec.Command("dibber", args...)
+	cmd.Env = env
+	if story, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("the base of %s: %v\n%s", l.release, err, story)
 	}
 	if err := l.ran.add(l.release, "built", result); err != nil {
 		t.Fatal(err)

@@ -61,6 +61,7 @@ type options struct {
 	keepOnFailure   bool
 	unsafeHost      bool
 	result          string
+	push            pushFlags
 }
 
 // addTo defines diskimage-builder's flags. The names in backquotes stand for
@@ -162,6 +163,7 @@ func (o *options) job(args []string, p places, bothFirmwares bool) (build.Job, e
 		GzipCommand:     strings.Fields(os.Getenv("DIB_GZIP_BIN")),
 		BlockDevice:     os.Getenv("DIB_BLOCK_DEVICE_CONFIG"),
 		Offline:         o.offline || os.Getenv("DIB_OFFLINE") != "",
+		Insecure:        o.push.insecure,
 		Squash:          o.squash,
 		Gzip:            o.gzip,
 		KeepOnFailure:   o.keepOnFailure,

@@ -55,6 +55,7 @@ type Job struct {
 	BlockSize       int64    // DIB_BLOCK_SIZE, bytes; 0: as configured
 
 	Offline   bool
+	Insecure  bool // talk to registries by http or with any certificate
 	Checksums []artifact.Kind
 	KeepOld   bool // rename an older output rather than replace it
 	Squash    bool // one layer, the base's included

@@ -34,7 +34,7 @@ func (o *outputs) writer() *output.Writer {
 	return &output.Writer{
 		Name: o.job.Name, Dir: o.job.Dir, Checksums: o.job.Checksums, KeepOld: o.job.KeepOld,
 		Time: o.job.Time, Now: o.job.Now, Observe: func(e output.Event) { o.tell(OutputEvent(e)) }, Format: o.job.formatOptions(),
-		Tag: o.job.ImageTag, Manifest: o.job.ACIManifest, Gzip: o.job.GzipCommand,
+		Tag: o.job.ImageTag, Manifest: o.job.ACIManifest, Gzip: o.job.GzipCommand, Arch: o.job.Arch,
 	}
 }
 

@@ -157,7 +157,7 @@ func checkFormats(job *Job) error {
 		if !output.IsDisk(name) || name == format.VHD && len(job.Types) > 1 {
 			continue // beside others, a vhd goes without what it does not know
 		}
-		if err := format.Check(name, job.formatOptions()); err != nil {
+		if err := format.Check(output.DiskFormat(name), job.formatOptions()); err != nil {
 			return err
 		}
 	}
@@ -212,7 +212,7 @@ func findBase(ctx context.Context, job *Job, observe func(Event)) (*base, error)
 	begun := job.Now()
 	step := "fetching " + ref
 	job.tell(observe, Event{Kind: StepStarted, Step: step})
-	image, err := oci.Resolve(ctx, ref, oci.ResolveOptions{Architecture: job.Arch, Offline: job.Offline, Cache: filepath.Join(job.CacheDir, "images")})
+	image, err := oci.Resolve(ctx, ref, oci.ResolveOptions{Architecture: job.Arch, Offline: job.Offline, Insecure: job.Insecure, Cache: filepath.Join(job.CacheDir, "images")})
 	if err != nil {
 		return nil, err
 	}

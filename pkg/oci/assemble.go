@@ -28,6 +28,7 @@ type Layer struct {
 	Tar       string // the file's path
 	CreatedBy string
 	Created   time.Time // the zero time is the config's
+	Plain     bool      // keep it as it is: what it holds is compressed already
 }
 
 // Config says what an image is for. What is nil or empty is taken over from
@@ -79,7 +80,11 @@ func assemble(ctx context.Context, base *Base, layers []Layer, c Config) (*Image
 			created = c.Created
 		}
 		history := v1.History{Created: v1.Time{Time: created.UTC()}, CreatedBy: l.CreatedBy}
-		done, err := compress(ctx, l.Tar, c)
+		pack := compress
+		if l.Plain {
+			pack = keep
+		}
+		done, err := pack(ctx, l.Tar, c)
 		if err != nil {
 			return nil, fmt.Errorf("layer %s: %w", l.Tar, err)
 		}
@@ -264,6 +269,21 @@ func compress(ctx context.Context, name string, c Config) (done *compressed, err
 		descriptor: v1.Descriptor{MediaType: t, Digest: packed.digest(), Size: packed.size},
 		diffID:     diff.digest(),
 	}, nil
+}
+
+// keep is compress for a layer that stays a tar, where it is.
+func keep(ctx context.Context, name string, _ Config) (*compressed, error) {
+	in, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	sum := newSum()
+	entries, err := walk(until{ctx, in}, sum)
+	if err = errors.Join(err, in.Close()); err != nil || entries == 0 {
+		return nil, err
+	}
+	d := v1.Descriptor{MediaType: types.OCIUncompressedLayer, Digest: sum.digest(), Size: sum.size}
+	return &compressed{file: name, descriptor: d, diffID: sum.digest()}, nil
 }
 
 // walk copies a tar and counts its entries. It refuses a tar that is cut short,

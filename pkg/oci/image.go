@@ -43,7 +43,7 @@ func openImage(from blobs, d v1.Descriptor) (*Image, error) {
 		return nil, fmt.Errorf("manifest %s has no config: it is no image", d.Digest)
 	}
 	if t := i.manifest.Config.MediaType; t != "" && !t.IsConfig() {
-		return nil, fmt.Errorf("manifest %s is no image: its config is of type %s", d.Digest, t)
+		return nil, &notImageError{descriptor: d, raw: i.raw, from: from, what: fmt.Sprintf("manifest %s is no image: its config is of type %s", d.Digest, t)}
 	}
 	if i.rawConfig, err = readBlob(from, i.manifest.Config, maxConfigBytes); err != nil {
 		return nil, fmt.Errorf("reading the image's config: %w", err)

@@ -3,8 +3,6 @@ package oci
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,9 +10,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -78,7 +75,7 @@ func fromRegistry(ctx context.Context, conf *registries, n named, want v1.Platfo
 		if image, err = ask(ctx, place, want, o); err == nil {
 			return image, nil
 		}
-		err = explain(err, place.ref)
+		err = explain(err, place.ref, o.AuthFile)
 		if ctx.Err() != nil {
 			break
 		}
@@ -106,11 +103,16 @@ func ask(ctx context.Context, place endpoint, want v1.Platform, o ResolveOptions
 		return nil, err
 	}
 	d := got.Descriptor
-	from := memory{map[v1.Hash][]byte{d.Digest: got.Manifest}, repository{ctx, puller, ref.Context()}}
+	from := memory{map[v1.Hash][]byte{d.Digest: got.Manifest}, newRepository(ctx, puller, ref.Context(), place, o)}
 	if o.Cache != "" {
 		from.below = either{layout{dir: o.Cache}, from.below}
 	}
-	return openPlatform(from, d, want, 0)
+	image, err := openPlatform(from, d, want, 0)
+	var other *notImageError
+	if errors.As(err, &other) {
+		other.place = &place
+	}
+	return image, err
 }
 
 // either looks in a folder before it goes elsewhere.
@@ -131,22 +133,34 @@ type repository struct {
 	ctx    context.Context // Resolve's: an open blob ends with it
 	puller *remote.Puller
 	repo   name.Repository
+	place  endpoint
+	o      ResolveOptions
+	reach  func() (*remoteRepo, error) // connects once
+}
+
+func newRepository(ctx context.Context, puller *remote.Puller, repo name.Repository, place endpoint, o ResolveOptions) repository {
+	return repository{ctx, puller, repo, place, o, sync.OnceValues(func() (*remoteRepo, error) {
+		return connect(ctx, place, o, transport.PullScope)
+	})}
 }
 
 func (r repository) open(d v1.Descriptor) (io.ReadCloser, error) {
-	ref := r.repo.Digest(d.Digest.String())
 	if d.MediaType.IsImage() || d.MediaType.IsIndex() {
-		got, err := r.puller.Get(r.ctx, ref)
+		got, err := r.puller.Get(r.ctx, r.repo.Digest(d.Digest.String()))
 		if err != nil {
 			return nil, err
 		}
 		return io.NopCloser(bytes.NewReader(got.Manifest)), nil
 	}
-	layer, err := r.puller.Layer(r.ctx, ref)
+	repo, err := r.reach()
 	if err != nil {
-		return nil, err
+		return nil, explain(err, r.place.ref, r.o.AuthFile)
 	}
-	return layer.Compressed()
+	rc, err := repo.blob(r.ctx, d, 0)
+	if err != nil {
+		return nil, explain(err, r.place.ref, r.o.AuthFile)
+	}
+	return rc, nil
 }
 
 func remoteOptions(ctx context.Context, place endpoint, o ResolveOptions) ([]remote.Option, error) {
@@ -156,53 +170,28 @@ func remoteOptions(ctx context.Context, place endpoint, o ResolveOptions) ([]rem
 	}
 	return []remote.Option{
 		remote.WithContext(ctx),
-		remote.WithAuthFromKeychain(keychain(o.AuthFile)),
+		remote.WithAuthFromKeychain(logins(o.AuthFile)),
 		remote.WithTransport(t),
 		remote.WithUserAgent("dibber"),
 	}, nil
 }
 
-// transportTo trusts, besides the machine's authorities, those that docker and
-// podman are told to trust for a registry (containers-certs.d(5)).
-func transportTo(host string, insecure bool) (http.RoundTripper, error) {
-	t, ok := remote.DefaultTransport.(*http.Transport)
-	if !ok {
-		return remote.DefaultTransport, nil
-	}
-	t = t.Clone()
-	var roots *x509.CertPool
-	for _, dir := range []string{"/etc/containers/certs.d", "/etc/docker/certs.d"} {
-		files, err := filepath.Glob(filepath.Join(dir, host, "*.crt"))
-		if err != nil {
-			return nil, err
-		}
-		for _, file := range files {
-			b, err := os.ReadFile(file)
-			if err != nil {
-				return nil, fmt.Errorf("reading a certificate for %s: %w", host, err)
-			}
-			if roots == nil {
-				if roots, err = x509.SystemCertPool(); err != nil {
-					return nil, err
-				}
-			}
-			roots.AppendCertsFromPEM(b)
-		}
-	}
-	t.TLSClientConfig = &tls.Config{RootCAs: roots, InsecureSkipVerify: insecure}
-	return t, nil
-}
-
-// explain puts a registry's answer into the user's terms.
-func explain(err error, n named) error {
+// explain puts a registry's answer into the user's terms. authFile is that of
+// ResolveOptions.
+func explain(err error, n named, authFile string) error {
 	var refused *transport.Error
 	var network *url.Error
 	var wrong *platformError
+	var local *localError
 	switch {
 	case errors.Is(err, context.Canceled), errors.As(err, &wrong):
 		return err
+	case errors.As(err, &local):
+		return local
+	case errors.Is(err, errPlain):
+		return fmt.Errorf("registry %s does not answer by https: %w", n.host, errPlain)
 	case errors.As(err, &refused):
-		return explainAnswer(refused, err, n)
+		return explainAnswer(refused, err, n, authFile)
 	case errors.As(err, &network):
 		cause := network.Err
 		var dns *net.DNSError
@@ -214,7 +203,7 @@ func explain(err error, n named) error {
 	return fmt.Errorf("asking %s: %w", n.host, err)
 }
 
-func explainAnswer(refused *transport.Error, err error, n named) error {
+func explainAnswer(refused *transport.Error, err error, n named, authFile string) error {
 	code := transport.ErrorCode("")
 	if len(refused.Errors) > 0 {
 		code = refused.Errors[0].Code
@@ -222,7 +211,7 @@ func explainAnswer(refused *transport.Error, err error, n named) error {
 	switch {
 	case refused.StatusCode == http.StatusUnauthorized, refused.StatusCode == http.StatusForbidden,
 		code == transport.UnauthorizedErrorCode, code == transport.DeniedErrorCode:
-		return fmt.Errorf("registry %s refuses access to %s: it does not exist, or wants a login (podman login %s)", n.host, n.path, n.host)
+		return explainRefusal(n, authFile)
 	case code == transport.NameUnknownErrorCode:
 		return fmt.Errorf("registry %s has no image %s", n.host, n.path)
 	case code == transport.ManifestUnknownErrorCode && n.digest == "":
@@ -235,56 +224,20 @@ func explainAnswer(refused *transport.Error, err error, n named) error {
 	return fmt.Errorf("registry %s answered: %w", n.host, err)
 }
 
+// explainRefusal says by which login access was refused.
+func explainRefusal(n named, authFile string) error {
+	ref, err := n.reference(false)
+	if err != nil {
+		return err
+	}
+	login := logins(authFile).describe(ref.Context())
+	if strings.HasPrefix(login, "without") {
+		return fmt.Errorf("registry %s refuses access to %s %s: it does not exist, or wants one (podman login %s)", n.host, n.path, login, n.host)
+	}
+	return fmt.Errorf("registry %s refuses access to %s %s: it is wrong, or may not do this", n.host, n.path, login)
+}
+
 func parseIndex(raw []byte) (*v1.IndexManifest, error) {
 	index := &v1.IndexManifest{}
 	return index, json.Unmarshal(raw, index)
-}
-
-// Push puts an image into a registry under a full name, such as
-// registry.example.org/team/debian:12.
-func Push(ctx context.Context, written string, image *Image, o ResolveOptions) error {
-	if err := push(ctx, written, image, o); err != nil {
-		return fmt.Errorf("cannot push to %s: %w", written, err)
-	}
-	return nil
-}
-
-func push(ctx context.Context, written string, image *Image, o ResolveOptions) error {
-	n, err := parseNamed(strings.TrimPrefix(written, prefixDocker))
-	if err != nil {
-		return err
-	}
-	if n.host == "" {
-		return fmt.Errorf("the name says no registry; such as %s/YOU/%s does", dockerHost, n.path)
-	}
-	if n.digest != "" {
-		return errors.New("an image is pushed to a tag; its digest follows from what it holds")
-	}
-	conf, err := readRegistries(o.RegistriesConf)
-	if err != nil {
-		return err
-	}
-	place := endpoint{n.official(), o.Insecure}
-	if reg, _ := conf.match(n); reg != nil {
-		if reg.Blocked {
-			return fmt.Errorf("registry %s is blocked by the registries' configuration", reg.Prefix)
-		}
-		place.insecure = place.insecure || reg.Insecure
-	}
-	ref, err := place.ref.reference(place.insecure)
-	if err != nil {
-		return err
-	}
-	options, err := remoteOptions(ctx, place, o)
-	if err != nil {
-		return err
-	}
-	img, err := image.remoteable()
-	if err != nil {
-		return err
-	}
-	if err := remote.Write(ref, img, options...); err != nil {
-		return explain(err, place.ref)
-	}
-	return nil
 }

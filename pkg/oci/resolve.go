@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -21,6 +22,16 @@ type ResolveOptions struct {
 	Insecure       bool   // talk to every registry by http or with any certificate
 	RegistriesConf string // in place of the machine's registries.conf
 	AuthFile       string // in place of podman's and docker's logins
+
+	// Retries is how often what failed for a passing reason is tried again: 0 is
+	// four times, less than 0 never. RetryWait is the first wait, which doubles;
+	// 0 is a second.
+	Retries   int
+	RetryWait time.Duration
+	// Note, which may be nil, is told of what is tried again, and of why.
+	Note func(message string)
+	// Progress, which may be nil, is told of bytes that are pushed or skipped.
+	Progress func(done, total int64)
 }
 
 // Base is an image that was found under a name, for one platform.

@@ -32,6 +32,15 @@ func (i *Image) WriteLayout(ctx context.Context, dir, tag string) error {
 	return nil
 }
 
+// AdoptLayout completes a folder in which layers of the image lie already, where a
+// layout has them, to an image layout.
+func (i *Image) AdoptLayout(ctx context.Context, dir, tag string) error {
+	if err := (layout{dir: dir}).create(); err != nil {
+		return fmt.Errorf("cannot write image layout %s: %w", dir, err)
+	}
+	return i.WriteLayout(ctx, dir, tag)
+}
+
 func (i *Image) writeLayout(ctx context.Context, dir, tag string) error {
 	if err := checkTag(tag); err != nil {
 		return err

@@ -292,7 +292,7 @@ func (w *Writer) Round(types []string) func(size int64) int64 {
 			if !IsDisk(kind) {
 				continue
 			}
-			if rounded, err := format.DiskSize(kind, size, w.FormatOptions(kind)); err == nil { // else writing tells what is wrong
+			if rounded, err := format.DiskSize(DiskFormat(kind), size, w.FormatOptions(kind)); err == nil { // else writing tells what is wrong
 				size = max(size, rounded)
 			}
 		}

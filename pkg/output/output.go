@@ -35,6 +35,7 @@ func extensions() map[string]string {
 		"oci":            ".oci", // a directory, an OCI image layout
 		"oci-archive":    ".oci.tar",
 		"docker-archive": ".docker.tar",
+		ContainerDisk:    ".containerdisk", // a directory, an OCI image layout
 	}
 	for _, name := range format.Known() {
 		ext[name] = format.Extension(name)
@@ -55,8 +56,16 @@ func Types() []string {
 // Extension is the ending of a type's files, with its dot.
 func Extension(name string) string { return extensions()[name] }
 
-// IsDisk tells whether an output type is a disk image.
-func IsDisk(name string) bool { return slices.Contains(format.Known(), format.Canonical(name)) }
+// IsDisk tells whether an output type is a disk image, be it within an OCI image.
+func IsDisk(name string) bool { return slices.Contains(format.Known(), DiskFormat(name)) }
+
+// DiskFormat is the format of the disk images of an output type.
+func DiskFormat(name string) string {
+	if name == ContainerDisk {
+		return format.QCOW2
+	}
+	return format.Canonical(name)
+}
 
 // IsImage tells whether an output type is an OCI image.
 func IsImage(name string) bool {
@@ -91,7 +100,8 @@ type Made struct {
 	Type   string `json:"type"`
 	Path   string `json:"path"`
 	Size   int64  `json:"size"`             // bytes, of a directory's files together
-	Digest string `json:"digest,omitempty"` // of an OCI image's manifest
+	Digest string `json:"digest,omitempty"` // of an OCI image's manifest, or of what was pushed
+	Ref    string `json:"ref,omitempty"`    // where it was pushed to
 }
 
 // Event is one thing that the user may want to know while outputs are written.
@@ -130,6 +140,7 @@ type Writer struct {
 	Gzip      []string         // command that compresses a tgz from its input to its output; nil: none is needed
 	NoSync    bool             // do not wait until outputs are on the disk
 	TempDir   string           // for files of programs that write outputs; "" for the system's
+	Arch      string           // architecture of the disks, where an output tells it; "": this machine's
 
 	made []Made
 }
@@ -164,7 +175,7 @@ func (w *Writer) TryPlaces(types, disks []string) error {
 }
 
 func tryPlace(kind, path string) error {
-	if kind == "oci" {
+	if kind == "oci" || kind == ContainerDisk {
 		dir, err := artifact.CreateDir(path, layoutMarker)
 		if err == nil {
 			dir.Discard()
@@ -195,7 +206,11 @@ func (w *Writer) Write(ctx context.Context, types []string, c Content) ([]Made, 
 					return w.made, err
 				}
 			}
-			err = w.writeDisks(ctx, kind, disks)
+			if kind == ContainerDisk {
+				err = w.writeContainerDisks(ctx, disks)
+			} else {
+				err = w.writeDisks(ctx, kind, disks)
+			}
 		case IsImage(kind):
 			if image == nil {
 				if image, err = c.Image(ctx); err != nil {
