@@ -8,7 +8,7 @@ FUZZTIME := 10s
 BIG     := ^Test(MillionSmallFiles|HugeFileComesBack|ExtentTreesAsDeepAsFilesMakeThem|VolumeOfEightTebibytesHoldsAFileOfSix|SizesAndBlockSizesPassTheCheck|FactsAreThoseOfMke2fs|TypesAreThoseOfMke2fsAtEverySize|SuitePassesTheCheck|SizesAreThoseOfMkfs|NeedIsWhatPlanTakes)$$
 export CGO_ENABLED := 1
 
-.PHONY: build run test check unit race fuzz slow boots same-tree pods library image upstream big bench clean
+.PHONY: build run test check unit race fuzz slow boots same-tree pods library image manifests test-kubernetes upstream big bench clean
 
 build:
 	hack/need build
@@ -18,7 +18,7 @@ run: build
 	hack/need run
 	hack/run ./dibber
 
-test: check unit race fuzz slow boots same-tree pods library upstream
+test: check unit race fuzz slow boots same-tree pods manifests library upstream
 
 check: # form of the sources
 	hack/need build check
@@ -55,6 +55,14 @@ same-tree: build # the same tree for a user, for root and in a pod; needs root
 pods: # builds with the settings that pods have; needs root
 	hack/need build pods
 	hack/pods $(TAGS)
+
+manifests: # contrib's objects, before a real API server where hack/cluster/build has been run
+	hack/need manifests
+	hack/manifests
+
+test-kubernetes: build # builds in pods of a real cluster; needs root
+	hack/need build test unit manifests kubernetes
+	hack/test-kubernetes ./dibber $(TAGS)
 
 image: build # dibber's own image, by dibber and by podman
 	hack/need build image

@@ -177,6 +177,7 @@ func spread(types []string, plain string, typed map[string]string) ([]pushTarget
 // unpushedError says that an output is here, whole, and not where it was to go.
 type unpushedError struct {
 	path, ref string
+	flags     *registryFlags
 	err       error
 }
 
@@ -184,7 +185,14 @@ func (e *unpushedError) Error() string { return e.err.Error() }
 func (e *unpushedError) Unwrap() error { return e.err }
 
 func (e *unpushedError) hint() string {
-	return fmt.Sprintf("%s is kept; to try again: dibber push %s %s", e.path, e.path, e.ref)
+	again := "dibber push"
+	if e.flags.insecure {
+		again += " --tls-verify=false"
+	}
+	if e.flags.authFile != "" {
+		again += " --authfile " + e.flags.authFile
+	}
+	return fmt.Sprintf("%s is kept; to try again: %s %s %s", e.path, again, e.path, e.ref)
 }
 
 // pushOutputs pushes what was made, and notes in made where it is.
@@ -201,7 +209,7 @@ func (a *app) pushOutputs(ctx context.Context, s *story, made []output.Made, tar
 		}
 		digest, err := pushFiles(ctx, s, flags, t, paths, arch)
 		if err != nil {
-			return &unpushedError{paths[0], t.ref, err}
+			return &unpushedError{paths[0], t.ref, flags, err}
 		}
 		for i := range made {
 			if made[i].Type == t.kind {
