@@ -1,0 +1,1 @@
+export DIB_INSTALLTYPE_check_install_types=package

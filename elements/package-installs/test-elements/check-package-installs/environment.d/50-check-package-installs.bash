@@ -1,0 +1,2 @@
+export DIB_CHECK_PACKAGE_INSTALLS=yes
+export DIB_INSTALLTYPE_check_package_installs=package
