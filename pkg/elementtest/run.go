@@ -50,7 +50,7 @@ type Options struct {
 	Dir      string // outputs are made in directories of their own below it
 	Keep     bool   // outputs stay
 	Path     []string
-	With     []string      // elements that every build takes, too
+	With     []string // elements that every build takes, too
 
 	Build func(context.Context, Build) error
 	Now   func() time.Time
