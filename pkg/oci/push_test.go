@@ -316,14 +316,14 @@ func TestALayerOfTheBaseIsTakenOverInTheRegistry(t *testing.T) {
 		w.WriteHeader(http.StatusCreated)
 		return true
 	})
-	base, err := Resolve(bg, h.host+"/base:1", hasty)
-	if err == nil {
+	if _, err := Resolve(bg, h.host+"/base:1", hasty); err == nil {
 		t.Fatal("there is a base before it was pushed")
 	}
 	if err := Push(bg, h.host+"/base:1", debian(t, "amd64"), hasty); err != nil {
 		t.Fatal(err)
 	}
-	if base, err = Resolve(bg, h.host+"/base:1", hasty); err != nil {
+	base, err := Resolve(bg, h.host+"/base:1", hasty)
+	if err != nil {
 		t.Fatal(err)
 	}
 	image, err := Assemble(bg, base, []Layer{layerOf(t, item{name: "new", content: "x"})}, Config{TempDir: t.TempDir()})
