@@ -26,7 +26,7 @@ check: # form of the sources
 
 unit: # everything that takes seconds
 	hack/need build unit
-	go test -tags $(TAGS) ./...
+	go test -timeout 20m -tags $(TAGS) ./...
 
 # What is compared with programs of others has been compared by unit.
 race: # the packages that need no container, under the race detector

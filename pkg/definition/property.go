@@ -105,7 +105,7 @@ func Properties() []Property {
 func Types() []string {
 	return []string{
 		"qcow2", "tar", "tgz", "squashfs", "vhd", "docker", "aci", "raw",
-		"docker-archive", "oci", "oci-archive", "raw.gz", "raw.zst", "vdi", "vhdx", "vmdk", "vpc",
+		"containerdisk", "docker-archive", "oci", "oci-archive", "raw.gz", "raw.zst", "vdi", "vhdx", "vmdk", "vpc",
 	}
 }
 
