@@ -97,6 +97,7 @@ build (see dibber doctor), 130 interrupted.
 func (o *options) addOwnTo(f *pflag.FlagSet) {
 	f.BoolVar(&o.keepOnFailure, "keep-on-failure", true, "keep the container of a failed build for dibber shell")
 	f.StringVar(&o.progress, "progress", "auto", "how to show progress: "+progressModes)
+	f.BoolVar(&o.pypiCache, "pypi-cache", false, "keep what hooks install from PyPI in the mirror of the element pypi, for later builds with --offline")
 	f.StringVar(&o.result, "result", "", "write a description of what was made, as JSON, to this `FILE`")
 }
 
@@ -161,6 +162,11 @@ func (a *app) build(ctx context.Context, o *options, args []string) error {
 	}
 	defer log.Close()
 	job.Log = log
+	endCache, err := a.pypiCache(ctx, o, &job)
+	if err != nil {
+		return err
+	}
+	defer endCache()
 	s, err := newStory(a.stderr, o.progress)
 	if err != nil {
 		return err

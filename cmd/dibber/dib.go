@@ -255,6 +255,11 @@ func (a *app) dibStory(ctx context.Context, o *options, args []string, p places,
 	job.Log = log
 	fmt.Fprintln(log, "diskimage-builder version", version)
 	fmt.Fprintln(log, "Building elements:", strings.Join(job.Elements, " "))
+	endCache, err := a.pypiCache(ctx, o, &job)
+	if err != nil {
+		return err
+	}
+	defer endCache()
 	result, err := build.Run(ctx, job, func(e build.Event) {
 		switch e.Kind {
 		case build.Note:

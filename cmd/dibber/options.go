@@ -61,6 +61,7 @@ type options struct {
 	keepOnFailure   bool
 	unsafeHost      bool
 	result          string
+	pypiCache       bool
 	push            pushFlags
 }
 

@@ -40,7 +40,7 @@ func (a *app) rootCommand() *cobra.Command {
 		return &usageError{err: err, hint: cmd.CommandPath() + " --help lists the flags"}
 	})
 	root.AddCommand(a.buildCommand(), a.ramdiskCommand(), a.linkCommand(), a.convertCommand(), a.bootCommand(), a.inspectCommand(), a.lsCommand(), a.catCommand(), a.extractCommand(), a.verifyCommand(), a.elementsCommand(), a.shellCommand(), a.cleanCommand(), a.doctorCommand(), a.hookToolCommand())
-	root.AddCommand(a.lintCommand(), a.testCommand(), a.layoutCommand(), a.pushCommand(), a.pullCommand())
+	root.AddCommand(a.lintCommand(), a.testCommand(), a.layoutCommand(), a.pushCommand(), a.pullCommand(), a.pypiCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SuggestionsMinimumDistance = 2
 	return root
