@@ -187,13 +187,23 @@ func (r *resolver) choose(ctx context.Context, name string, asks []ask) (candida
 	}), nil
 }
 
-// hashes lists the hashes of which a file of the project must have one.
+// hashes lists the hashes of which a file of the project must have one: those that
+// all who name any agree on.
 func (r *resolver) hashes(name string, asks []ask) ([]string, error) {
 	var wanted []string
 	pinned := false
 	for _, a := range asks {
-		wanted = append(wanted, a.hashes...)
 		pinned = pinned || a.Spec.Exact()
+		if wanted == nil {
+			wanted = slices.Clone(a.hashes)
+			continue
+		}
+		if a.hashes != nil {
+			wanted = slices.DeleteFunc(wanted, func(h string) bool { return !slices.Contains(a.hashes, h) })
+		}
+		if len(wanted) == 0 {
+			return nil, &ConflictError{fmt.Sprintf("the hashes of %s that %s asks for are others than those of before", name, a.by)}
+		}
 	}
 	if r.hashed && (wanted == nil || !pinned) {
 		return nil, fmt.Errorf("%s, which %s asks for, must be pinned by == and have a --hash, as others have", name, asks[0].by)
@@ -203,10 +213,10 @@ func (r *resolver) hashes(name string, asks []ask) ([]string, error) {
 
 // usable tells whether a file is for the target at all.
 func (r *resolver) usable(c candidate) bool {
-	if c.Wheel && r.target.Fits(c.Name) < 0 || !c.Wheel && r.onlyBinary(c.Project) {
+	if c.Wheel && (r.target.Fits(c.Name) < 0 || isNamed(r.File.NoBinary, c.Project)) || !c.Wheel && isNamed(r.File.OnlyBinary, c.Project) {
 		return false
 	}
-	python, err := version.Parse(r.target.Python)
+	python, err := version.Parse(r.target.Full)
 	spec, specErr := version.ParseSpecifiers(c.file.RequiresPython)
 	if err == nil && specErr == nil && !spec.Contains(python) { // pip passes over what cannot be read, too
 		return false

@@ -130,10 +130,11 @@ func (s *syncer) forTarget(ctx context.Context, t *dist.Target, roots, constrain
 		if c.Wheel {
 			continue
 		}
-		needs, err := s.buildRequires(c)
+		needs, err := s.buildRequires(ctx, c)
 		if err != nil {
 			return err
 		}
+		needs = slices.DeleteFunc(needs, func(a ask) bool { return !a.Marker.Holds(r.env) })
 		key := t.Python + " " + t.Platform + " " + fmt.Sprint(needs)
 		if s.done[key] {
 			continue
@@ -146,10 +147,9 @@ func (s *syncer) forTarget(ctx context.Context, t *dist.Target, roots, constrain
 	return nil
 }
 
-func (s *syncer) onlyBinary(project string) bool {
-	return slices.ContainsFunc(s.File.OnlyBinary, func(n string) bool {
-		return n == ":all:" || dist.Normalise(strings.TrimSpace(n)) == project
-	})
+// isNamed tells whether a list of --only-binary or --no-binary has the project.
+func isNamed(list []string, project string) bool {
+	return slices.Contains(list, project) || slices.Contains(list, ":all:")
 }
 
 func (s *syncer) page(ctx context.Context, name string) (*Page, Source, error) {
@@ -271,8 +271,9 @@ func (s *syncer) openKept(c candidate) (*os.File, error) {
 
 // buildRequires lists what pip installs to build an archive of sources: what its
 // pyproject.toml says, or setuptools. What a builder asks for while it runs is not
-// seen; of setuptools it is known to be wheel.
-func (s *syncer) buildRequires(c candidate) ([]ask, error) {
+// seen; of setuptools before 70.1 it is known to be wheel, which is taken where
+// there is one.
+func (s *syncer) buildRequires(ctx context.Context, c candidate) ([]ask, error) {
 	f, err := s.openKept(c)
 	if err != nil {
 		return nil, err
@@ -306,7 +307,12 @@ func (s *syncer) buildRequires(c candidate) ([]ask, error) {
 			return nil, fmt.Errorf("cannot read pyproject.toml of %s: %w", c.File, err)
 		}
 		out = append(out, ask{Requirement: req, by: c.File})
-		if req.Name == "setuptools" {
+		if req.Name != "setuptools" {
+			continue
+		}
+		if _, _, err := s.page(ctx, "wheel"); errors.Is(err, ErrNoProject) {
+			s.log("no index knows wheel, without which a setuptools before 70.1 cannot build %s", c.File)
+		} else {
 			out = append(out, ask{Requirement: requirement.Requirement{Name: "wheel"}, by: "setuptools, for " + c.File})
 		}
 	}

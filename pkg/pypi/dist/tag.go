@@ -12,17 +12,19 @@ import (
 // Target is a Python on a machine, for which wheels are chosen.
 type Target struct {
 	Python   string // "3.11"
+	Full     string // "3.11.2", or "3.11.0" when the last number is not told
 	Platform string // "manylinux_2_36_x86_64"
 	rank     map[string]int
 }
 
 var (
-	pythonPattern   = regexp.MustCompile(`^3\.(\d{1,2})$`)
+	pythonPattern   = regexp.MustCompile(`^(3\.(\d{1,2}))(?:\.(\d{1,3}))?$`)
 	platformPattern = regexp.MustCompile(`^(manylinux|musllinux)_(\d{1,2})_(\d{1,3})_([a-z0-9_]+)$`)
 )
 
-// NewTarget gives the target of a CPython 3 and a platform as wheels name it. Of
-// manylinux and musllinux the older ones fit, too; another name fits itself.
+// NewTarget gives the target of a CPython 3, as 3.11 or 3.11.2, and a platform as
+// wheels name it. Of manylinux and musllinux the older ones fit, too; another name
+// fits itself.
 func NewTarget(python, platform string) (*Target, error) {
 	m := pythonPattern.FindStringSubmatch(python)
 	if m == nil {
@@ -31,8 +33,8 @@ func NewTarget(python, platform string) (*Target, error) {
 	if !regexp.MustCompile(`^[a-z0-9_]+$`).MatchString(platform) {
 		return nil, fmt.Errorf("%q is no platform: write manylinux_2_36_x86_64", platform)
 	}
-	minor, _ := strconv.Atoi(m[1])
-	t := &Target{Python: python, Platform: platform, rank: map[string]int{}}
+	minor, _ := strconv.Atoi(m[2])
+	t := &Target{Python: m[1], Full: m[1] + "." + cmp.Or(m[3], "0"), Platform: platform, rank: map[string]int{}}
 	for i, tag := range tags(minor, platforms(platform)) {
 		if _, twice := t.rank[tag]; !twice {
 			t.rank[tag] = i
@@ -46,6 +48,11 @@ var legacy = map[int]string{17: "manylinux2014", 12: "manylinux2010", 5: "manyli
 
 // platforms lists what fits a platform, best first.
 func platforms(platform string) []string {
+	for n, old := range legacy {
+		if arch, ok := strings.CutPrefix(platform, old+"_"); ok {
+			platform = fmt.Sprintf("manylinux_2_%d_%s", n, arch)
+		}
+	}
 	m := platformPattern.FindStringSubmatch(platform)
 	if m == nil {
 		return []string{platform}

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"github.com/dibber-project/dibber/pkg/pypi/dist"
 )
 
 // Line is a requirement as it stands in a file.
@@ -25,6 +27,8 @@ type File struct {
 	FindLinks     []string
 	Prereleases   bool
 	OnlyBinary    []string // names, or ":all:"
+	NoBinary      []string // the same
+	NoIndex       bool     // nothing but FindLinks
 	RequireHashes bool
 }
 
@@ -199,18 +203,52 @@ func (r *fileReader) option(line, path string, constraint bool) error {
 	case "--extra-index-url":
 		r.file.Extra = append(r.file.Extra, value)
 	case "-f", "--find-links":
-		r.file.FindLinks = append(r.file.FindLinks, value)
+		r.file.FindLinks = append(r.file.FindLinks, beside(path, value))
 	case "--pre":
 		r.file.Prereleases = true
 	case "--only-binary":
-		r.file.OnlyBinary = append(r.file.OnlyBinary, strings.Split(value, ",")...)
+		r.file.OnlyBinary = Formats(r.file.OnlyBinary, value)
+	case "--no-binary":
+		r.file.NoBinary = Formats(r.file.NoBinary, value)
+	case "--no-index":
+		r.file.NoIndex = true
 	case "--require-hashes":
 		r.file.RequireHashes = true
-	case "--no-index", "--trusted-host", "--prefer-binary", "--no-binary", "--use-feature": // nothing to do with what a mirror holds
+	case "--trusted-host", "--prefer-binary", "--use-feature": // nothing to do with what a mirror holds
 	default:
 		return fmt.Errorf("the option %s is not known here", name)
 	}
 	return nil
+}
+
+// beside finds a directory that is named in the file at path: beside the file
+// first, as pip does.
+func beside(path, value string) string {
+	if strings.Contains(value, "://") || filepath.IsAbs(value) {
+		return value
+	}
+	near := filepath.Join(filepath.Dir(path), value)
+	if _, err := os.Stat(near); err == nil {
+		return near
+	}
+	return value
+}
+
+// Formats adds to a list of projects what --only-binary and --no-binary take:
+// names, :all:, and :none: which forgets what was before.
+func Formats(list []string, value string) []string {
+	for item := range strings.SplitSeq(value, ",") {
+		switch item = strings.TrimSpace(item); item {
+		case "":
+		case ":none:":
+			list = nil
+		case ":all:":
+			list = append(list, item)
+		default:
+			list = append(list, dist.Normalise(item))
+		}
+	}
+	return list
 }
 
 // splitOption takes -rFILE, -r FILE, --name=VALUE and --name VALUE apart.

@@ -253,7 +253,7 @@ func TargetEnvironment(t *dist.Target) Environment {
 		}
 	}
 	return Environment{
-		"python_version": t.Python, "python_full_version": t.Python + ".0", "implementation_version": t.Python + ".0",
+		"python_version": t.Python, "python_full_version": t.Full, "implementation_version": t.Full,
 		"os_name": "posix", "sys_platform": "linux", "platform_system": "Linux", "platform_machine": machine,
 		"platform_python_implementation": "CPython", "implementation_name": "cpython",
 	}
