@@ -238,8 +238,10 @@ func TestWhatAnUpstreamPromisesAndDoesNotKeepIsRefused(t *testing.T) {
 		"an endless body":     endless,
 		"a length that lies":  func(w http.ResponseWriter, _ *http.Request) { shortBody(w, len(leaf), leaf[:100_000]) },
 		"a body that is long": func(w http.ResponseWriter, _ *http.Request) { w.Write(append(append([]byte{}, leaf...), "more"...)) },
-		"a redirect to file":  func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "file:///etc/passwd", http.StatusFound) },
-		"redirects for ever":  func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) },
+		"a redirect to file": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "file:///etc/passwd", http.StatusFound)
+		},
+		"redirects for ever": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) },
 		"a body that stalls": func(w http.ResponseWriter, r *http.Request) {
 			w.Write(leaf[:100_000])
 			w.(http.Flusher).Flush()
