@@ -36,9 +36,15 @@ const (
 // disk d and writes into them where they are: boot into the first 440 bytes,
 // core into the BIOS boot partition of a GPT, or into the gap between an MBR
 // and the first partition. The two inputs are not changed.
+//
+// A disk with an EFI system partition and sectors that no boot.img can read gets
+// nothing: it boots under UEFI, and elements ask for both ways of booting at once.
 func Place(d *layout.Disk, boot, core []byte) ([]sparse.Part, error) {
 	if err := errors.Join(checkBoot(boot), checkCore(core)); err != nil {
 		return nil, err
+	}
+	if isForUEFIAlone(d) {
+		return nil, nil
 	}
 	at, room, err := coreSpace(d)
 	if err != nil {
@@ -66,6 +72,11 @@ func Place(d *layout.Disk, boot, core []byte) ([]sparse.Part, error) {
 		{Offset: 0, Image: sparse.Bytes(first)},
 		{Offset: at, Image: sparse.Bytes(second)},
 	}, nil
+}
+
+func isForUEFIAlone(d *layout.Disk) bool {
+	return d.Image != nil && d.Image.SectorSize > sectorSize &&
+		slices.ContainsFunc(d.Parts, func(p layout.Part) bool { return p.Partition != nil && isESP(p.Partition.Type) })
 }
 
 func checkBoot(boot []byte) error {

@@ -135,7 +135,7 @@ func TestWhatCannotBootIsRefused(t *testing.T) {
 		"no BIOS boot partition":  {change(gptDisk(), func(d *layout.Disk) { d.Parts = d.Parts[:1] }), good, core, "type EF02"},
 		"BIOS boot in use":        {change(gptDisk(), func(d *layout.Disk) { d.Parts[1].FileSystem = &layout.FileSystem{Type: "ext4"} }), good, core, `"BSP" must not have a file system`},
 		"BIOS boot in sector 0":   {change(gptDisk(), func(d *layout.Disk) { d.Parts[1].Offset = 0 }), good, core, `"BSP" cannot be at byte 0`},
-		"large sectors":           {change(gptDisk(), func(d *layout.Disk) { d.Image.SectorSize = 4096 }), good, core, "sectors of 4096 bytes"},
+		"large sectors, no UEFI":  {change(gptDisk(), func(d *layout.Disk) { d.Image.SectorSize, d.Parts = 4096, d.Parts[1:] }), good, core, "sectors of 4096 bytes"},
 		"no table":                {change(gptDisk(), func(d *layout.Disk) { d.Image.Table = nil }), good, core, "no partition table"},
 		"a table of another kind": {change(gptDisk(), func(d *layout.Disk) { d.Image.Table.Label = "bsd" }), good, core, `"bsd"`},
 	} {
@@ -143,6 +143,14 @@ func TestWhatCannotBootIsRefused(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: the error is %v, want one with %q", name, err, c.want)
 		}
+	}
+}
+
+func TestADiskWithLargeSectorsAndAnESPBootsUnderUEFIAlone(t *testing.T) {
+	disk := gptDisk()
+	disk.Image.SectorSize = 4096
+	if parts, err := bootloader.Place(disk, fakeBoot(), fakeCore(1000)); err != nil || len(parts) != 0 {
+		t.Errorf("%d parts are placed, %v; want none and no error", len(parts), err)
 	}
 }
 
