@@ -22,9 +22,10 @@ type pypiSyncOptions struct {
 	pypiPlace
 	files, constraints  []string
 	pythons, platforms  []string
-	onlyBinary          []string
+	onlyBinary          string
+	noBinary            string
 	noDeps, hashes, pre bool
-	quiet               bool
+	all, quiet          bool
 }
 
 func (a *app) pypiSyncCommand() *cobra.Command {
@@ -35,25 +36,28 @@ func (a *app) pypiSyncCommand() *cobra.Command {
 		Example: `  dibber pypi sync -r requirements.txt
   dibber pypi sync flask 'requests>=2.31'
   dibber pypi sync --python 3.13 --platform manylinux_2_41_aarch64 numpy
-  dibber pypi sync --upstream ./wheels --mirror ./mirror    # all of a directory`,
+  dibber pypi sync --upstream ./wheels --mirror ./mirror --all`,
 		Long: `Sync chooses for every Python and platform the newest versions that all requirements,
 and those of what they depend on, can take, and fetches them. An archive of sources is
 taken where no wheel fits, with what its pyproject.toml needs to be built. Requirements
 with a --hash are held to it. What is there and right is not fetched again.
 
 A requirements file is pip's: names, versions, extras, markers, --hash, -r, -c, --index-url,
---extra-index-url, --find-links DIR, --pre, --only-binary, --require-hashes.`,
+--extra-index-url, --no-index, --find-links DIR, --pre, --only-binary, --no-binary,
+--require-hashes.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.pypiSync(cmd.Context(), &o, args) },
 	}
 	f := cmd.Flags()
 	o.addTo(f, "index (`URL`) or directory to fetch from ("+officialIndex+", or what a requirements file names)")
 	f.StringArrayVarP(&o.files, "requirement", "r", nil, "requirements `FILE`")
 	f.StringArrayVarP(&o.constraints, "constraint", "c", nil, "constraints `FILE`")
-	f.StringSliceVar(&o.pythons, "python", nil, "`VERSION` of Python that files are for (3.11 and 3.13)")
+	f.StringSliceVar(&o.pythons, "python", nil, "`VERSION` of Python that files are for, as 3.11 or 3.11.2 (3.11 and 3.13)")
 	f.StringSliceVar(&o.platforms, "platform", nil, "`PLATFORM` that they are for (manylinux_2_36 of this processor)")
 	f.BoolVar(&o.noDeps, "no-deps", false, "nothing but what is named")
 	f.BoolVar(&o.pre, "pre", false, "versions before a release, too")
-	f.StringSliceVar(&o.onlyBinary, "only-binary", nil, "no archive of sources of these `NAMES`, or :all:")
+	f.StringVar(&o.onlyBinary, "only-binary", "", "no archive of sources of these `NAMES`, or :all:")
+	f.StringVar(&o.noBinary, "no-binary", "", "no wheel of these `NAMES`, or :all:")
+	f.BoolVar(&o.all, "all", false, "all that the directories have that --upstream names, as without a requirement")
 	f.BoolVar(&o.hashes, "require-hashes", false, "refuse what has no --hash")
 	f.BoolVar(&o.quiet, "quiet", false, "do not tell what is fetched")
 	return cmd
@@ -61,7 +65,10 @@ A requirements file is pip's: names, versions, extras, markers, --hash, -r, -c, 
 
 // asked reads all requirements.
 func (o *pypiSyncOptions) asked(args []string) (requirement.File, error) {
-	file := requirement.File{Prereleases: o.pre, OnlyBinary: o.onlyBinary, RequireHashes: o.hashes}
+	file := requirement.File{
+		Prereleases: o.pre, RequireHashes: o.hashes,
+		OnlyBinary: requirement.Formats(nil, o.onlyBinary), NoBinary: requirement.Formats(nil, o.noBinary),
+	}
 	for _, path := range o.files {
 		if err := file.ReadFile(path); err != nil {
 			return file, &usageError{err: err}
@@ -86,7 +93,7 @@ func (o *pypiSyncOptions) asked(args []string) (requirement.File, error) {
 // requirements.
 func (o *pypiSyncOptions) indexes(file requirement.File) []string {
 	out := o.upstreams
-	if out == nil {
+	if out == nil && !file.NoIndex {
 		out = append([]string{first(file.Index, officialIndex)}, file.Extra...)
 	}
 	return append(out, file.FindLinks...)
@@ -98,8 +105,11 @@ func (a *app) pypiSync(ctx context.Context, o *pypiSyncOptions, args []string) e
 		return err
 	}
 	all := len(file.Lines) == 0
-	if all && (o.upstreams == nil || o.files != nil) {
-		return &usageError{err: errors.New("nothing is asked for"), hint: "name packages, or -r requirements.txt; --upstream DIRECTORY alone takes all of it"}
+	switch {
+	case all && (o.upstreams == nil || o.files != nil):
+		return &usageError{err: errors.New("nothing is asked for"), hint: "name packages, or -r requirements.txt; --upstream DIRECTORY --all takes all of it"}
+	case o.all && !all:
+		return &usageError{err: errors.New("--all takes what is there, and no requirement"), hint: "leave one of them out"}
 	}
 	forWhom, err := targets(o.pythons, o.platforms)
 	if err != nil {

@@ -2,8 +2,11 @@ package pypi
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -167,7 +170,13 @@ func (r *resolver) choose(ctx context.Context, name string, asks []ask) (candida
 		}
 		c := candidate{Name: n, file: f, source: source, wanted: wanted}
 		all = append(all, c)
-		if r.usable(c) && satisfies(c, asks) {
+		if !r.usable(c) || !satisfies(c, asks) {
+			continue
+		}
+		if c.file, err = told(ctx, c); err != nil {
+			return candidate{}, err
+		}
+		if hasOneOf(c.file.Hashes, wanted) {
 			usable = append(usable, c)
 		}
 	}
@@ -218,10 +227,38 @@ func (r *resolver) usable(c candidate) bool {
 	}
 	python, err := version.Parse(r.target.Full)
 	spec, specErr := version.ParseSpecifiers(c.file.RequiresPython)
-	if err == nil && specErr == nil && !spec.Contains(python) { // pip passes over what cannot be read, too
-		return false
+	return err != nil || specErr != nil || spec.Contains(python) // pip passes over what cannot be read, too
+}
+
+// told gives a file with hashes that can be compared with those that are wanted:
+// a directory of files tells none before they are read.
+func told(ctx context.Context, c candidate) (index.File, error) {
+	if _, ok := isDirectory(c.source); !ok || len(c.wanted) == 0 || len(c.file.Hashes) > 0 {
+		return c.file, nil
 	}
-	return hasOneOf(c.file.Hashes, c.wanted)
+	body, _, err := c.source.Open(ctx, c.file.URL)
+	if err != nil {
+		return c.file, err
+	}
+	defer body.Close()
+	sums := map[string]hash.Hash{}
+	var all []io.Writer
+	for _, w := range c.wanted {
+		kind, _, _ := strings.Cut(w, ":")
+		if sums[kind] == nil {
+			sums[kind] = newHash(kind)
+			all = append(all, sums[kind])
+		}
+	}
+	if _, err := io.Copy(io.MultiWriter(all...), body); err != nil {
+		return c.file, fmt.Errorf("reading %s of %s: %w", c.File, c.source, err)
+	}
+	f := c.file
+	f.Hashes = map[string]string{}
+	for kind, h := range sums {
+		f.Hashes[kind] = hex.EncodeToString(h.Sum(nil))
+	}
+	return f, nil
 }
 
 // hasOneOf tells whether hashes may be of a wanted file: none is of another's.

@@ -269,11 +269,35 @@ func (s *syncer) openKept(c candidate) (*os.File, error) {
 	return s.Mirror.open(c.Project, kept)
 }
 
-// buildRequires lists what pip installs to build an archive of sources: what its
-// pyproject.toml says, or setuptools. What a builder asks for while it runs is not
-// seen; of setuptools before 70.1 it is known to be wheel, which is taken where
-// there is one.
+// buildRequires lists what pip installs to build an archive of sources. What a
+// builder asks for while it runs is not seen; of setuptools before 70.1 it is known
+// to be wheel, which is taken where there is one.
 func (s *syncer) buildRequires(ctx context.Context, c candidate) ([]ask, error) {
+	texts, err := s.buildSystem(c)
+	if err != nil {
+		return nil, err
+	}
+	var out []ask
+	for _, text := range texts {
+		req, err := requirement.Parse(text)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read pyproject.toml of %s: %w", c.File, err)
+		}
+		out = append(out, ask{Requirement: req, by: c.File})
+		if req.Name != "setuptools" {
+			continue
+		}
+		if _, _, err := s.page(ctx, "wheel"); errors.Is(err, ErrNoProject) {
+			s.log("no index knows wheel, without which a setuptools before 70.1 cannot build %s", c.File)
+			continue
+		}
+		out = append(out, ask{Requirement: requirement.Requirement{Name: "wheel"}, by: "setuptools, for " + c.File})
+	}
+	return out, nil
+}
+
+// buildSystem is what pyproject.toml requires, or setuptools.
+func (s *syncer) buildSystem(c candidate) ([]string, error) {
 	f, err := s.openKept(c)
 	if err != nil {
 		return nil, err
@@ -296,27 +320,10 @@ func (s *syncer) buildRequires(ctx context.Context, c candidate) ([]ask, error) 
 	if _, err := toml.Decode(string(source.PyProject), &project); err != nil {
 		return nil, fmt.Errorf("cannot read pyproject.toml of %s: %w", c.File, err)
 	}
-	texts := project.BuildSystem.Requires
-	if texts == nil {
-		texts = []string{"setuptools>=40.8.0"}
+	if project.BuildSystem.Requires == nil {
+		return []string{"setuptools>=40.8.0"}, nil
 	}
-	var out []ask
-	for _, text := range texts {
-		req, err := requirement.Parse(text)
-		if err != nil {
-			return nil, fmt.Errorf("cannot read pyproject.toml of %s: %w", c.File, err)
-		}
-		out = append(out, ask{Requirement: req, by: c.File})
-		if req.Name != "setuptools" {
-			continue
-		}
-		if _, _, err := s.page(ctx, "wheel"); errors.Is(err, ErrNoProject) {
-			s.log("no index knows wheel, without which a setuptools before 70.1 cannot build %s", c.File)
-		} else {
-			out = append(out, ask{Requirement: requirement.Requirement{Name: "wheel"}, by: "setuptools, for " + c.File})
-		}
-	}
-	return out, nil
+	return project.BuildSystem.Requires, nil
 }
 
 // drop takes a file out of the mirror.

@@ -71,6 +71,24 @@ func TestWheelsFitAsPipFindsThem(t *testing.T) {
 	}
 }
 
+func TestTargetsAreNamedAsPipDoes(t *testing.T) {
+	n, err := ParseName("leaf-1-cp311-cp311-manylinux2010_x86_64.whl", "leaf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for python, full := range map[string]string{"3.11": "3.11.0", "3.11.2": "3.11.2"} {
+		target, err := NewTarget(python, "manylinux2014_x86_64")
+		if err != nil || target.Python != "3.11" || target.Full != full || target.Fits(n) < 0 {
+			t.Errorf("%s: %+v %v", python, target, err)
+		}
+	}
+	for _, c := range [][2]string{{"2.7", "linux_x86_64"}, {"3", "linux_x86_64"}, {"3.11.", "linux_x86_64"}, {"311", "any"}, {"3.11", ""}, {"3.11", "linux-x86"}, {"3.11", "../x"}} {
+		if target, err := NewTarget(c[0], c[1]); err == nil {
+			t.Errorf("%v became %+v", c, target)
+		}
+	}
+}
+
 const text = "Metadata-Version: 2.1\r\nName: Leaf\r\nVersion: 1.0\r\nRequires-Dist: twig (>=1);\r\n extra == 'x'\r\nRequires-Dist: bark\r\nSummary: Requires-Dist: not this\r\nRequires-Python: >=3\r\n\r\nRequires-Dist: nor this\r\n"
 
 func TestMetadataIsRead(t *testing.T) {

@@ -85,9 +85,10 @@ func TestARequirementsFileIsRead(t *testing.T) {
 	sha := strings.Repeat("aB", 32)
 	write(t, dir, "more.txt", "twig\r\n-r main.txt\n") // each is read once
 	write(t, dir, "limits.txt", "leaf<3")
+	near := write(t, dir, "near", "")
 	main := write(t, dir, "main.txt", "\ufeff# a comment\n\n--index-url https://me@example.org/simple\n--extra-index-url=https://x\n-rmore.txt\n-c limits.txt\n"+
 		"leaf==1.0 \\\n    --hash=sha256:"+sha+" \\\n    --hash sha256:"+strings.Repeat("0", 64)+"  # why\n"+
-		"bark[x]>=1 ; python_version < '4'  # not#this\n--pre\n--only-binary :all:\n-f ./wheels\n--trusted-host x\nlast")
+		"bark[x]>=1 ; python_version < '4'  # not#this\n--pre\n--only-binary :all:\n--no-binary :all:,:none:,My_x\n-f ./wheels\n--find-links near\n--no-index\n--trusted-host x\nlast")
 	var f File
 	if err := f.ReadFile(main); err != nil {
 		t.Fatal(err)
@@ -96,7 +97,7 @@ func TestARequirementsFileIsRead(t *testing.T) {
 	for _, l := range f.Lines {
 		got = append(got, strings.TrimPrefix(l.From, dir+"/")+" "+l.String())
 	}
-	want := []string{"more.txt:1 twig", "main.txt:7 leaf==1.0", "main.txt:10 bark[x]>=1", "main.txt:15 last"}
+	want := []string{"more.txt:1 twig", "main.txt:7 leaf==1.0", "main.txt:10 bark[x]>=1", "main.txt:18 last"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}
@@ -104,7 +105,7 @@ func TestARequirementsFileIsRead(t *testing.T) {
 		t.Error(f.Lines[1].Hashes)
 	}
 	if f.Index != "https://me@example.org/simple" || !slices.Equal(f.Extra, []string{"https://x"}) || !f.Prereleases ||
-		!slices.Equal(f.FindLinks, []string{"./wheels"}) || len(f.Constraints) != 1 || !slices.Equal(f.OnlyBinary, []string{":all:"}) {
+		!slices.Equal(f.FindLinks, []string{"./wheels", near}) || !f.NoIndex || !slices.Equal(f.NoBinary, []string{"my-x"}) || len(f.Constraints) != 1 || !slices.Equal(f.OnlyBinary, []string{":all:"}) {
 		t.Errorf("%+v", f)
 	}
 }
