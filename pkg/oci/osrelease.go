@@ -288,7 +288,7 @@ func unquote(s string) (string, bool) {
 	for i := 0; i < len(s); i++ {
 		c := s[i]
 		switch {
-		case c < ' ' || c == 0x7f:
+		case isControl(c):
 			return "", false
 		case quote != 0 && c == quote:
 			quote = 0
@@ -298,6 +298,9 @@ func unquote(s string) (string, bool) {
 			return out.String(), true
 		case c == '\\' && quote != '\'' && i+1 < len(s) && (quote == 0 || strings.IndexByte("\"$`\\", s[i+1]) >= 0):
 			i++
+			if isControl(s[i]) {
+				return "", false
+			}
 			out.WriteByte(s[i])
 		default:
 			out.WriteByte(c)
@@ -305,3 +308,5 @@ func unquote(s string) (string, bool) {
 	}
 	return out.String(), quote == 0
 }
+
+func isControl(c byte) bool { return c < ' ' || c == 0x7f }

@@ -93,6 +93,7 @@ ID=debian2
 func FuzzParseOSRelease(f *testing.F) {
 	f.Add([]byte("ID=debian\nNAME=\"a\\\"b\"\n"))
 	f.Add([]byte("A='\\"))
+	f.Add([]byte("A=\\\x00"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for key, value := range parseOSRelease(b) {
 			if !isVariable(key) || strings.ContainsAny(value, "\x00\n\x1b\x7f") {
