@@ -100,8 +100,12 @@ func TestEachElementIsDescribedAndNamedInTheIndex(t *testing.T) {
 		if !entry.IsDir() {
 			continue
 		}
-		if !bytes.HasPrefix(read(t, filepath.Join(name, "README.md")), []byte("# "+name+"\n")) {
+		readme := read(t, filepath.Join(name, "README.md"))
+		if !bytes.HasPrefix(readme, []byte("# "+name+"\n")) {
 			t.Errorf("%s/README.md does not start with the name of the element", name)
+		}
+		if !bytes.Contains(readme, []byte("\nRun on: ")) && !bytes.Contains(readme, []byte("\nRead and planned only; ")) {
+			t.Errorf("%s/README.md does not say what the element was run on", name)
 		}
 		if !bytes.Contains(index, []byte("("+name+"/README.md)")) {
 			t.Errorf("README.md does not name the element %s", name)

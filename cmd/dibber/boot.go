@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"regexp"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dibber-project/dibber/pkg/inspect"
 	"github.com/dibber-project/dibber/pkg/vm"
 )
 
@@ -26,7 +28,10 @@ func (a *app) bootCommand() *cobra.Command {
   dibber boot --firmware uefi --ssh 2222 debian.qcow2 &  ssh -p 2222 devuser@localhost`,
 		Long: `Boot starts a copy-on-write view of the image: what the machine writes is thrown
 away. KVM is used where a guest truly runs with it, else software emulation, in
-which a Debian image takes about a minute to its login prompt.`,
+which a Debian image takes about a minute to its login prompt.
+
+The disk has the sectors that its partition table is made for. With 4096 bytes each
+it boots by UEFI, as no BIOS starts from such a disk.`,
 		Args: exactArgs(1, "one disk image"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Image = args[0]
@@ -70,6 +75,9 @@ func (a *app) boot(ctx context.Context, o vm.Options, expect string) error {
 	}
 	o.CacheDir = d.cache
 	o.Input, o.Output = a.stdin, a.stderr
+	if o.SectorSize = sectorSize(o.Image); o.SectorSize == 4096 {
+		o.Firmware = cmp.Or(o.Firmware, vm.UEFI)
+	}
 	result, err := vm.Boot(ctx, o)
 	if err != nil {
 		return err
@@ -78,4 +86,18 @@ func (a *app) boot(ctx context.Context, o vm.Options, expect string) error {
 		fmt.Fprintf(a.stdout, "%s: %q after %s (%s)\n", o.Image, result.Matched, seconds(result.Took), result.Accelerator)
 	}
 	return nil
+}
+
+// sectorSize is the one that the image's partition table is made for, 0 where it
+// does not tell. What is wrong with an image is for the machine to find.
+func sectorSize(path string) int {
+	image, err := inspect.Open(path, inspect.Options{})
+	if err != nil {
+		return 0
+	}
+	defer image.Close()
+	if table := image.Report().Table; table != nil {
+		return int(table.SectorSize)
+	}
+	return 0
 }

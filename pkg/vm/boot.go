@@ -57,6 +57,7 @@ type Options struct {
 	CPU          string // QEMU's model in software emulation; "" is the most capable
 	MemoryMiB    int    // 0 is 1024
 	CPUs         int    // 0 is 1
+	SectorSize   int    // of the disks, 512 or 4096 bytes; 0 is 512
 
 	Expect  *regexp.Regexp // stop when the console shows this; nil waits for the guest to power off
 	Timeout time.Duration  // how long to wait for Expect or the end; 0 waits for ever

@@ -46,9 +46,17 @@ func (m machine) arguments(o Options, disks []drive, flash *firmware, kvm bool) 
 		id := "disk" + strconv.Itoa(i)
 		args = append(args,
 			"-drive", "if=none,snapshot=on,id="+id+","+d.option(),
-			"-device", fmt.Sprintf("virtio-blk-pci,drive=%s,bootindex=%d", id, i))
+			"-device", fmt.Sprintf("virtio-blk-pci,drive=%s,bootindex=%d%s", id, i, sectors(o.SectorSize)))
 	}
 	return append(args, network(o)...), nil
+}
+
+// sectors gives the disk's properties for a size of its sectors.
+func sectors(size int) string {
+	if size == 0 {
+		return ""
+	}
+	return fmt.Sprintf(",logical_block_size=%d,physical_block_size=%[1]d", size)
 }
 
 // option names the image without QEMU reading anything into the name: a
