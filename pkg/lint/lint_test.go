@@ -92,6 +92,18 @@ func TestAGoodElementIsClean(t *testing.T) {
 	}
 }
 
+func TestAProgramThatAHookInstallsIsNoHook(t *testing.T) {
+	dir := t.TempDir()
+	files := good()
+	files["other/install.d/20-other*"] = hook + "install \"$(dirname \"$0\")/other.sh\" /usr/local/bin/other\n"
+	files["other/install.d/other.sh*"] = hook
+	delete(files, "other/install.d/20-other")
+	write(t, dir, files)
+	if got := found(run(t, dir, Options{}), dir); got != nil {
+		t.Error(got)
+	}
+}
+
 func TestEveryCheckFindsItsFault(t *testing.T) {
 	for _, c := range []struct {
 		want string

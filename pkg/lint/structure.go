@@ -1,6 +1,7 @@
 package lint
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"os"
@@ -27,7 +28,7 @@ func (l *linter) structure(e Source, files []*file) {
 	}
 	l.phaseDirs(e)
 	for _, f := range files {
-		l.hookFile(f)
+		l.hookFile(f, files)
 	}
 }
 
@@ -102,8 +103,9 @@ func distance(a, b string) int {
 	return last[len(b)]
 }
 
-// hookFile checks a file that lies where hooks or environment files lie.
-func (l *linter) hookFile(f *file) {
+// hookFile checks a file that lies where hooks or environment files lie, among
+// those of its element.
+func (l *linter) hookFile(f *file, files []*file) {
 	name := f.name()
 	dir := path.Base(path.Dir(f.rel))
 	if !topOfElement(f.rel) {
@@ -116,12 +118,20 @@ func (l *linter) hookFile(f *file) {
 		}
 	case !isPhaseDir(dir) || strings.HasPrefix(name, "."):
 	case !isHookName(name):
-		if f.executable() {
+		if f.executable() && !usedByHook(f, files) {
 			l.add(f, Warning, "hookname", 0, "never runs as a hook: names of hooks hold letters, digits, _ and - only, no dots")
 		}
 	case !f.executable() && !f.hasShebang() && regexp.MustCompile(`^[0-9]{2,}-`).MatchString(name):
 		l.add(f, Warning, "executable", 0, "named like a hook, but not executable: it never runs")
 	}
+}
+
+// usedByHook tells whether a hook beside the file names it, as one does that
+// installs it.
+func usedByHook(f *file, files []*file) bool {
+	return slices.ContainsFunc(files, func(hook *file) bool {
+		return path.Dir(hook.rel) == path.Dir(f.rel) && isHookName(hook.name()) && bytes.Contains(hook.data, []byte(f.name()))
+	})
 }
 
 // topOfElement tells whether a file lies directly in a directory of an element
