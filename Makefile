@@ -8,7 +8,7 @@ FUZZTIME := 10s
 BIG     := ^Test(MillionSmallFiles|HugeFileComesBack|ExtentTreesAsDeepAsFilesMakeThem|VolumeOfEightTebibytesHoldsAFileOfSix|SizesAndBlockSizesPassTheCheck|FactsAreThoseOfMke2fs|TypesAreThoseOfMke2fsAtEverySize|SuitePassesTheCheck|SizesAreThoseOfMkfs|NeedIsWhatPlanTakes)$$
 export CGO_ENABLED := 1
 
-.PHONY: build run test check unit race fuzz slow boots same-tree pods library image manifests test-kubernetes upstream big bench clean
+.PHONY: build run test check unit race fuzz slow boots same-tree pods library library-quick image manifests test-kubernetes upstream big bench clean
 
 build:
 	hack/need build
@@ -18,7 +18,7 @@ run: build
 	hack/need run
 	hack/run ./dibber
 
-test: check unit race fuzz slow boots same-tree pods manifests upstream
+test: check unit race fuzz slow boots same-tree library-quick pods manifests upstream
 
 check: # form of the sources
 	hack/need build check
@@ -67,6 +67,10 @@ test-kubernetes: build # builds in pods of a real cluster; needs root
 image: build # dibber's own image, by dibber and by podman
 	hack/need build image
 	hack/image ./dibber
+
+library-quick: # every element's own test, on the newest release of Debian
+	hack/need build test library
+	hack/library $(TAGS) quick
 
 library: # every element, built, checked and booted on each release of Debian
 	hack/need build test library

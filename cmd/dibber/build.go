@@ -84,7 +84,6 @@ build (see dibber doctor), 130 interrupted.
 	f.SortFlags = false
 	o.addTo(f)
 	o.addOwnTo(f)
-	f.StringVar(&o.from, "from", "", "start from this `IMAGE`: a registry's, docker://, oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE")
 	f.BoolVar(&o.squash, "squash", false, "one layer in OCI images, the base's included")
 	f.BoolVar(&o.gzip, "gzip", false, "gzip layers instead of zstd, for old consumers")
 	o.push.addTo(f)
@@ -95,6 +94,7 @@ build (see dibber doctor), 130 interrupted.
 // addOwnTo defines the flags by which dibber is told what diskimage-builder does
 // not ask.
 func (o *options) addOwnTo(f *pflag.FlagSet) {
+	f.StringVar(&o.from, "from", "", "start from this `IMAGE`: a registry's, docker://, oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE")
 	f.BoolVar(&o.keepOnFailure, "keep-on-failure", true, "keep the container of a failed build for dibber shell")
 	f.StringVar(&o.progress, "progress", "auto", "how to show progress: "+progressModes)
 	f.BoolVar(&o.pypiCache, "pypi-cache", false, "keep what hooks install from PyPI in the mirror of the element pypi, for later builds with --offline")

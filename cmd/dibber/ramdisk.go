@@ -15,6 +15,9 @@ func (a *app) ramdiskCommand() *cobra.Command {
     ELEMENTS_PATH=~/diskimage-builder/diskimage_builder/elements \
       dibber ramdisk -o deploy debian-minimal deploy-ramdisk
 
+  Of what an image of a registry has, with the packages named:
+    dibber ramdisk --from registry.example.org/team/node:12 -p ethtool -o rescue
+
   With another element that makes the ramdisk, and a tar of the root file system:
     dibber ramdisk -o inspect -t tar --ramdisk-element dracut-ramdisk fedora-minimal ours`,
 		Long: `Ramdisk builds as dibber build does, with the element ramdisk (or that of
