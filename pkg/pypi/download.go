@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path"
 	"strconv"
 	"strings"
@@ -52,6 +53,8 @@ func (s *Server) serveFile(w http.ResponseWriter, r *http.Request, project, file
 		return err
 	}
 	switch {
+	case describes && !promised.Metadata && s.offersMetadata(project, file):
+		return s.serveMetadataWhenCome(w, r, project, promised, source)
 	case describes:
 		return s.serveForeignMetadata(w, r, promised, source)
 	case r.Method == http.MethodHead:
@@ -98,14 +101,39 @@ func (s *Server) serveKept(w http.ResponseWriter, r *http.Request, project, file
 		http.ServeContent(w, r, file, time.Time{}, f)
 		return true, nil
 	}
+	return true, s.serveMetadata(w, r, project, kept, f)
+}
+
+// serveMetadata answers with METADATA of a kept wheel.
+func (s *Server) serveMetadata(w http.ResponseWriter, r *http.Request, project string, kept index.File, f io.ReaderAt) error {
 	text, err := s.mirror.metadataOf(project, kept, f)
 	if err != nil {
 		s.log("%v", err)
-		return false, &statusError{http.StatusNotFound, file + " has no metadata"}
+		return &statusError{http.StatusNotFound, kept.Name + " has no metadata"}
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	serveBytes(w, r, text)
-	return true, nil
+	return nil
+}
+
+// offersMetadata tells whether the pages of this server offer FILE.metadata, which
+// they do for any wheel that was kept, whatever its own index offers.
+func (s *Server) offersMetadata(project, file string) bool {
+	kept, ok, err := s.mirror.find(project, file)
+	return err == nil && ok && kept.Metadata
+}
+
+// serveMetadataWhenCome gets a wheel again that is damaged in the mirror, for its
+// METADATA.
+func (s *Server) serveMetadataWhenCome(w http.ResponseWriter, r *http.Request, project string, promised index.File, source Source) error {
+	d := s.download(project, promised, source)
+	defer d.leave()
+	f, err := s.openWhenCome(r.Context(), project, d)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return s.serveMetadata(w, r, project, d.result, f)
 }
 
 // fileHeader tells of a file what clients ask next time.
@@ -329,10 +357,22 @@ func (d *download) stream(w http.ResponseWriter, r *http.Request, promised index
 
 // serveWhenCome answers with a part of a file when all of it has come.
 func (s *Server) serveWhenCome(w http.ResponseWriter, r *http.Request, project string, d *download) error {
+	f, err := s.openWhenCome(r.Context(), project, d)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	fileHeader(w, d.result)
+	http.ServeContent(w, r, d.result.Name, time.Time{}, f)
+	return nil
+}
+
+// openWhenCome waits for the end of a download and opens what it left in the mirror.
+func (s *Server) openWhenCome(ctx context.Context, project string, d *download) (*os.File, error) {
 	for offset := int64(0); ; {
-		available, ended, err := d.wait(r.Context(), offset)
+		available, ended, err := d.wait(ctx, offset)
 		if err != nil {
-			return failure(d.result, err)
+			return nil, failure(d.result, err)
 		}
 		if offset = available; ended {
 			break
@@ -341,10 +381,7 @@ func (s *Server) serveWhenCome(w http.ResponseWriter, r *http.Request, project s
 	f, err := s.mirror.open(project, d.result)
 	if err != nil {
 		s.log("%v", err)
-		return err
+		return nil, err
 	}
-	defer f.Close()
-	fileHeader(w, d.result)
-	http.ServeContent(w, r, d.result.Name, time.Time{}, f)
-	return nil
+	return f, nil
 }

@@ -382,6 +382,15 @@ func TestAFileDamagedInTheMirrorIsNamedAndFetchedAgain(t *testing.T) {
 	if got := wants(t, 200, offline+at); got != string(leaf) {
 		t.Error("it was not mended")
 	}
+
+	// What the page offers holds, though its index has no metadata to offer.
+	damage()
+	if got := wants(t, 200, base+at+metadata); !strings.Contains(got, "Name: leaf") {
+		t.Error(got)
+	}
+	if got := wants(t, 200, offline+at); got != string(leaf) {
+		t.Error("it was not mended for its metadata")
+	}
 }
 
 func TestAFileThatChangedUpstreamIsFetchedAgain(t *testing.T) {
