@@ -120,7 +120,7 @@ func hints(err error) []string {
 	case errors.Is(err, os.ErrPermission) && errors.As(err, &file):
 		return []string{"ls -ld " + file.Path + " shows who may"}
 	case errors.Is(err, syscall.ENOSPC):
-		return []string{"make room, or put containers elsewhere with XDG_DATA_HOME and outputs with -o; df -h shows what is full"}
+		return append([]string{"make room, or put containers elsewhere with XDG_DATA_HOME and outputs with -o"}, one(room())...)
 	}
 	return nil
 }
@@ -138,7 +138,8 @@ func failedHints(e *build.FailedError) []string {
 	}
 	out = append(out, one(lackingPackage(e.Tail()))...)
 	if errors.Is(e, syscall.ENOSPC) || strings.Contains(strings.Join(e.Tail(), "\n"), "No space left on device") {
-		out = append(out, "the disk is full: make room, or put containers elsewhere with XDG_DATA_HOME; df -h shows which")
+		out = append(out, "the disk is full: make room, or put containers elsewhere with XDG_DATA_HOME")
+		out = append(out, one(room())...)
 	}
 	return out
 }

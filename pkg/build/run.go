@@ -83,8 +83,8 @@ func Run(ctx context.Context, job Job, observe func(Event)) (*Result, error) {
 		return nil, err
 	}
 	job.tell(observe, Event{Kind: Note, Message: "Building in " + w.build})
-	if w.store.Driver() != "overlay" {
-		job.tell(observe, Event{Kind: Warning, Message: "this file system allows no overlay in a user namespace: containers are plain copies, which is slow"})
+	if refused := w.store.Refused(); refused != nil {
+		job.tell(observe, Event{Kind: Warning, Message: fmt.Sprintf("containers are plain copies, which is slow and takes room: %s takes no overlay (%v); dibber doctor says more", w.store.Dir(), refused)})
 	}
 	o.w, o.umask = w, caller
 	err = o.run(ctx)

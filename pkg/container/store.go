@@ -128,6 +128,9 @@ func (s *Store) Driver() string { return s.storage.GraphDriverName() }
 // Refused is why the driver is not overlay, or nil.
 func (s *Store) Refused() error { return s.refused }
 
+// Dir is where the store lies.
+func (s *Store) Dir() string { return s.dir }
+
 // Close releases the store. Containers stay as they are, those that other
 // processes have mounted among them.
 func (s *Store) Close() error {

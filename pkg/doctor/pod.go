@@ -153,7 +153,9 @@ func (c *checkup) volume() []wanted {
 		!c.trial.worked() && c.kernel != nil && c.kernel.Namespaces == "" && c.kernel.Mounts == "" && c.kernel.Overlay != "" ||
 		c.m.onOverlay()
 	return []wanted{
-		{Setting{container0 + "env", []any{map[string]any{"name": "HOME", "value": podDir}}, "containers and caches are kept below it"}, lacks},
+		{Setting{container0 + "env", []any{
+			map[string]any{"name": "HOME", "value": podDir}, map[string]any{"name": "TMPDIR", "value": podDir},
+		}, "containers, caches and what is unpacked on the way are kept below it"}, lacks},
 		{Setting{container0 + "volumeMounts", []any{map[string]any{"name": podVolume, "mountPath": podDir}}, why}, lacks},
 		{Setting{"spec.volumes", []any{map[string]any{"name": podVolume, "emptyDir": map[string]any{}}}, ""}, lacks},
 		{Setting{container0 + "resources", map[string]any{
