@@ -3,10 +3,12 @@
 package container
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 
 	"go.podman.io/buildah/define"
 	"go.podman.io/buildah/imagebuildah"
@@ -23,14 +25,45 @@ func (e *Engine) Build(ctx context.Context, b engine.Build, s engine.Streams) (s
 	if err != nil {
 		return "", err
 	}
-	id, _, err := imagebuildah.BuildDockerfiles(ctx, e.storage, options, b.Files...)
-	if ctx.Err() != nil {
-		return "", ctx.Err()
+	var id string
+	for range startAttempts {
+		heard := &listener{to: s.Err, word: busyCopy}
+		options.Err = heard
+		id, _, err = imagebuildah.BuildDockerfiles(ctx, e.storage, options, b.Files...)
+		switch {
+		case ctx.Err() != nil:
+			return "", ctx.Err()
+		case err == nil:
+			return id, nil
+		case !heard.it:
+			return "", fmt.Errorf("cannot build %s: %w", strings.Join(b.Files, ", "), err)
+		}
+		// A command of RUN could not begin, as one of Run sometimes cannot. Which
+		// it was the library does not tell, so the build begins again.
 	}
-	if err != nil {
-		return "", fmt.Errorf("cannot build %s: %w", strings.Join(b.Files, ", "), err)
+	return "", fmt.Errorf("cannot build %s: %w", strings.Join(b.Files, ", "), err)
+}
+
+// listener passes output on and remembers whether a word was in it.
+type listener struct {
+	to   io.Writer
+	word string
+
+	mu   sync.Mutex // commands of RUN can write at the same time
+	tail []byte     // of what came, shorter than the word
+	it   bool       // the word was there
+}
+
+func (l *listener) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	heard := append(l.tail, p...)
+	l.it = l.it || bytes.Contains(heard, []byte(l.word))
+	l.tail = bytes.Clone(heard[max(0, len(heard)-len(l.word)+1):])
+	if l.to == nil {
+		return len(p), nil
 	}
-	return id, nil
+	return l.to.Write(p)
 }
 
 func (e *Engine) buildOptions(b engine.Build, s engine.Streams) (define.BuildOptions, error) {
