@@ -42,7 +42,7 @@ func (a *app) pypiCache(ctx context.Context, o *options, job *build.Job) (end fu
 	mirror := filepath.Join(job.ImageCache, "pypi", "mirror")
 	if job.Offline {
 		if err := pypi.CheckMirror(mirror); err != nil {
-			return nil, fmt.Errorf("cannot build offline from the cache of PyPI: %w", err)
+			return nil, mirrorFault(fmt.Errorf("cannot build offline from the cache of PyPI: %w", err))
 		}
 		return nothing, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 
 	"github.com/spf13/cobra"
@@ -66,7 +67,7 @@ A requirements file is pip's: names, versions, extras, markers, --hash, -r, -c, 
 // asked reads all requirements.
 func (o *pypiSyncOptions) asked(args []string) (requirement.File, error) {
 	file := requirement.File{
-		Prereleases: o.pre, RequireHashes: o.hashes,
+		Prereleases: o.pre, RequireHashes: o.hashes, Env: os.Getenv,
 		OnlyBinary: requirement.Formats(nil, o.onlyBinary), NoBinary: requirement.Formats(nil, o.noBinary),
 	}
 	for _, path := range o.files {

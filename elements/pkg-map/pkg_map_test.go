@@ -134,6 +134,18 @@ func TestWhatIsNoMapIsRefusedByName(t *testing.T) {
 	}
 }
 
+func TestTheLineAtFaultIsNamed(t *testing.T) {
+	for text, want := range map[string]string{
+		"{\n\"default\": {\n\"a\": \"b\n\"}}": "line 3: the end of a string expected",
+		"{\n\"default\": {\n\"a\" \"b\"}}":    "line 3: \":\" expected",
+		"{\n\n\"default\": {} x}":             "line 3: \"}\" expected",
+	} {
+		if _, errs, status := pkgMap(t, text, "a"); status != 1 || !strings.Contains(errs, want) {
+			t.Errorf("%q: got %q and status %d, want %q", text, errs, status, want)
+		}
+	}
+}
+
 func TestTheKeyAtFaultIsNamed(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"default":{"a":["x"]}}`:                     "default.a is not a string",

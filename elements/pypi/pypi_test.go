@@ -2,6 +2,9 @@
 package pypi_test
 
 import (
+	"errors"
+	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -154,6 +157,133 @@ func TestWhatIsNoMirrorIsRefusedByName(t *testing.T) {
 	} {
 		if got := settle(t, c.variable); got.ok || !strings.Contains(got.said, c.want) {
 			t.Errorf("%s: %v, %s", c.variable, got.ok, got.said)
+		}
+	}
+}
+
+// home is a home of root in which the hooks of the element run.
+type home struct{ dir, hooks string }
+
+// newHome makes a home as an image may have it, and the hooks for it.
+func newHome(t *testing.T, pip string) home {
+	t.Helper()
+	h := home{filepath.Join(t.TempDir(), "root"), t.TempDir()}
+	for _, script := range []string{"pypi-mirror/put-back", "pre-install.d/04-configure-pypi-mirror"} {
+		text, err := os.ReadFile(script)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.write(t, filepath.Join(h.hooks, script), strings.ReplaceAll(string(text), "/root", h.dir))
+	}
+	h.write(t, filepath.Join(h.hooks, "pypi-mirror/pip.conf"), "[global]\nindex-url = https://mirror\n")
+	h.write(t, filepath.Join(h.hooks, "pypi-mirror/pydistutils.cfg"), "[easy_install]\n")
+	h.write(t, filepath.Join(h.dir, ".pydistutils.cfg"), "the image's")
+	switch pip {
+	case "directory":
+		h.write(t, filepath.Join(h.dir, ".pip/pip.conf"), "the image's")
+		h.write(t, filepath.Join(h.dir, ".pip.conf"), "the image's other")
+	case "file":
+		h.write(t, filepath.Join(h.dir, ".pip"), "no directory")
+	}
+	return h
+}
+
+func (h home) write(t *testing.T, file, text string) {
+	t.Helper()
+	err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(text), 0o755))
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// run runs a hook, which is killed before its change of that number; 0: not at all.
+// It tells whether the hook came to its end.
+func (h home) run(t *testing.T, script string, killAt int) bool {
+	t.Helper()
+	cmd := exec.Command("bash", filepath.Join(h.hooks, script))
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "DIB_IMAGE_CACHE=/nowhere"}
+	if killAt > 0 {
+		trap := filepath.Join(h.hooks, "trap")
+		h.write(t, trap, fmt.Sprintf(`n=0
+changes() {
+    case $1 in
+        mv* | mkdir* | touch* | install* | rm*) [ $((n += 1)) = %d ] ;;
+        *) false ;;
+    esac
+}
+set -T
+trap 'if changes "$BASH_COMMAND"; then kill -9 $$; fi' DEBUG
+`, killAt))
+		cmd.Env = append(cmd.Env, "BASH_ENV="+trap)
+	}
+	out, err := cmd.CombinedOutput()
+	if err != nil && killAt == 0 {
+		t.Fatalf("%s: %v\n%s", script, err, out)
+	}
+	return err == nil
+}
+
+// state lists what is in the home, of which the time changes when something is killed.
+func (h home) state(t *testing.T) string {
+	t.Helper()
+	var b strings.Builder
+	err := filepath.Walk(h.dir, func(file string, info os.FileInfo, err error) error {
+		if err != nil || file == h.dir {
+			return err
+		}
+		text, _ := os.ReadFile(file)
+		fmt.Fprintln(&b, strings.TrimPrefix(file, h.dir), info.Mode(), info.ModTime(), string(text))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// What a build left that was killed is put back by the next, wherever it was.
+func TestWhatIsKilledAnywhereIsPutBackByTheNext(t *testing.T) {
+	if _, err := exec.LookPath("bash"); err != nil {
+		t.Skip("bash is not installed")
+	}
+	const configure, putBack = "pre-install.d/04-configure-pypi-mirror", "pypi-mirror/put-back"
+	for _, pip := range []string{"directory", "file", "nothing"} {
+		for _, script := range []string{configure, putBack} {
+			for n, ended := 1, false; !ended; n++ {
+				h := newHome(t, pip)
+				before := h.state(t)
+				if script == putBack {
+					h.run(t, configure, 0)
+				}
+				ended = h.run(t, script, n)
+				h.run(t, putBack, 0) // with which the next begins
+				if after := h.state(t); after != before {
+					t.Fatalf("%s, %s killed at %d: before\n%safter\n%s", pip, script, n, before, after)
+				}
+			}
+		}
+	}
+}
+
+func TestADirectoryOfWheelsIsRefusedWhateverItIsCalled(t *testing.T) {
+	if _, err := exec.LookPath("bash"); err != nil {
+		t.Skip("bash is not installed")
+	}
+	for _, name := range []string{"flat", "a b", "50%", `\x[1]`} {
+		h := newHome(t, "nothing")
+		dir := filepath.Join(h.dir, name)
+		h.write(t, filepath.Join(dir, "leaf-1.0-py3-none-any.whl"), "")
+		address := &url.URL{Scheme: "file", Path: dir + "/"}
+		h.write(t, filepath.Join(h.hooks, "pypi-mirror/pip.conf"), "[global]\nindex-url = "+address.String()+"\n")
+		cmd := exec.Command("bash", filepath.Join(h.hooks, "pre-install.d/04-configure-pypi-mirror"))
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "DIB_IMAGE_CACHE=/nowhere"}
+		out, err := cmd.CombinedOutput()
+		if want := "pypi: " + dir + " holds packages, but no index"; err == nil || !strings.Contains(string(out), want) {
+			t.Errorf("%v: %s, not %q", err, out, want)
+		}
+		h.write(t, filepath.Join(dir, "leaf/index.html"), "")
+		if out, err := exec.Command("bash", filepath.Join(h.hooks, "pre-install.d/04-configure-pypi-mirror")).CombinedOutput(); err != nil {
+			t.Errorf("%s: a mirror is refused: %v %s", dir, err, out)
 		}
 	}
 }

@@ -40,6 +40,14 @@ func TestServicesGetTheirMappedNames(t *testing.T) {
 	}
 }
 
+// The joined map quotes what YAML would take for something else than a text.
+func TestQuotesAreNoPartOfANamesText(t *testing.T) {
+	files := map[string]string{"usr/share/svc-map/services": "'on': web\nweb: '8080'\n"}
+	if got, want := svcMap(t, files, "on", "web"), "web\n8080\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestAServiceThatIsThereKeepsItsName(t *testing.T) {
 	files := map[string]string{
 		"usr/share/svc-map/services":      "web: apache2\njob: other\n",

@@ -136,10 +136,16 @@ func (c *Client) remember(u *url.URL) *url.URL {
 	return &plain
 }
 
-// parseNetrc reads machines with their logins; macros are passed over.
+// parseNetrc reads machines with their logins; macros are passed over, and lines
+// that are comments.
 func parseNetrc(text string) map[string]*url.Userinfo {
 	out := map[string]*url.Userinfo{}
-	fields := strings.Fields(text)
+	var fields []string
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(strings.TrimSpace(line), "#") {
+			fields = append(fields, strings.Fields(line)...)
+		}
+	}
 	host, login, password := "", "", ""
 	flush := func() {
 		if host != "" && out[host] == nil && (login != "" || password != "") {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/url"
 	"os"
 	"path"
 	"path/filepath"
@@ -133,7 +132,7 @@ func (m *Mirror) Tidy() error {
 		}
 		p, err := m.Project(name)
 		if err != nil {
-			return err
+			return fmt.Errorf("%w (dibber pypi verify --repair makes it anew)", err)
 		}
 		if err := m.writeIfOther(path.Join(name, pageHTML), p.ToHTML()); err != nil {
 			return err
@@ -266,7 +265,7 @@ func (m *Mirror) forUpdate(project string) (*index.Project, error) {
 	if err != nil {
 		return nil, err
 	}
-	whole, err := index.ParseHTML(text, &url.URL{Scheme: "file", Path: "/" + project + "/"}, project)
+	whole, err := index.ParseHTML(text, pageBase(project), project)
 	if err != nil || len(whole.Files) != len(p.Files) {
 		return nil, fmt.Errorf("cannot change %s: another program made it, and it names files elsewhere", filepath.Join(m.dir, name))
 	}

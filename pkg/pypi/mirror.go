@@ -163,6 +163,17 @@ func (m *Mirror) Dir() string { return m.dir }
 
 // Projects lists the projects of which something may be kept, in order.
 func (m *Mirror) Projects() ([]string, error) {
+	names, err := m.directories()
+	return slices.DeleteFunc(names, func(name string) bool { return !m.has(name, pageJSON) && !m.has(name, pageHTML) }), err
+}
+
+func (m *Mirror) has(elements ...string) bool {
+	_, err := m.root.Stat(path.Join(elements...))
+	return err == nil
+}
+
+// directories lists what may be of a project.
+func (m *Mirror) directories() ([]string, error) {
 	entries, err := fs.ReadDir(m.root.FS(), ".")
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the mirror %s: %w", m.dir, err)
@@ -172,11 +183,8 @@ func (m *Mirror) Projects() ([]string, error) {
 		if !dist.ValidName(e.Name()) || dist.Normalise(e.Name()) != e.Name() {
 			continue
 		}
-		for _, page := range []string{pageJSON, pageHTML} {
-			if _, err := m.root.Stat(path.Join(e.Name(), page)); err == nil {
-				out = append(out, e.Name())
-				break
-			}
+		if info, err := m.root.Stat(e.Name()); err == nil && info.IsDir() {
+			out = append(out, e.Name())
 		}
 	}
 	return out, nil
@@ -185,10 +193,9 @@ func (m *Mirror) Projects() ([]string, error) {
 // Project gives what is kept of a project, whose name is normalised; nil when
 // nothing is. Addresses of files are relative to the project's page.
 func (m *Mirror) Project(name string) (*index.Project, error) {
-	base := &url.URL{Scheme: "file", Path: "/" + name + "/"}
 	text, err := m.readPage(path.Join(name, pageJSON))
 	if err == nil {
-		p, err := index.ParseJSON(text, base)
+		p, err := index.ParseJSON(text, pageBase(name))
 		if err != nil {
 			return nil, fmt.Errorf("cannot read %s: %w", filepath.Join(m.dir, name, pageJSON), err)
 		}
@@ -199,7 +206,16 @@ func (m *Mirror) Project(name string) (*index.Project, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	if text, err = m.readPage(path.Join(name, pageHTML)); errors.Is(err, fs.ErrNotExist) {
+	return m.projectOfHTML(name)
+}
+
+// pageBase is what addresses on a page are relative to.
+func pageBase(name string) *url.URL { return &url.URL{Scheme: "file", Path: "/" + name + "/"} }
+
+func (m *Mirror) projectOfHTML(name string) (*index.Project, error) {
+	base := pageBase(name)
+	text, err := m.readPage(path.Join(name, pageHTML))
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	} else if err != nil {
 		return nil, err

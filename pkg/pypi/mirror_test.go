@@ -3,6 +3,7 @@ package pypi
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -311,3 +312,81 @@ func TestSyncFetchesNothingTwiceAndMendsWhatIsDamaged(t *testing.T) {
 		t.Errorf("%+v %v %s", found, err, log)
 	}
 }
+
+func TestAPageThatCannotBeReadIsMadeAnewOfTheOther(t *testing.T) {
+	dir, _ := filled(t)
+	page := filepath.Join(dir, "leaf", pageJSON)
+	if err := os.WriteFile(page, []byte("{"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	m := openMirror(t, dir)
+	for _, repair := range []bool{false, true} {
+		found, err := m.Verify(t.Context(), VerifyOptions{Repair: repair})
+		if err != nil || len(found.Faults) != 1 || found.Faults[0].Path != page || found.Faults[0].Repaired != repair {
+			t.Errorf("repair %v: %+v %v", repair, found, err)
+		}
+	}
+	found, err := m.Verify(t.Context(), VerifyOptions{})
+	if p, _ := m.Project("leaf"); err != nil || len(found.Faults) != 0 || p == nil || len(p.Files) != 2 || p.Files[0].SHA256() == "" || !p.Files[0].Metadata {
+		t.Errorf("%+v %+v %v", found, p, err)
+	}
+}
+
+func TestFilesOfAProjectWithoutAPageAreNamed(t *testing.T) {
+	dir, _ := filled(t)
+	for _, page := range []string{pageJSON, pageHTML} {
+		if err := os.Remove(filepath.Join(dir, "twig", page)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"notes", "mine/twig-1.0.tar.gz"} { // of somebody else
+		file := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, nil, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := openMirror(t, dir)
+	if err := m.Tidy(); err != nil {
+		t.Fatal(err)
+	}
+	found, err := m.Verify(t.Context(), VerifyOptions{Repair: true})
+	if err != nil || len(found.Faults) != 1 || found.Faults[0].Path != filepath.Join(dir, "twig/twig-1.0.tar.gz") || !found.Faults[0].Repaired {
+		t.Errorf("%+v %v", found, err)
+	}
+}
+
+// Another process may keep a file while this one reads those before it.
+func TestRepairLeavesWhatComesMeanwhile(t *testing.T) {
+	dir, _ := filled(t)
+	more := directoryOf(t, map[string][]byte{wheelName("leaf", "1.2"): wheel(t, "leaf", "1.2")})
+	name := wheelName("leaf", "1.0")
+	if err := os.WriteFile(filepath.Join(dir, "leaf", name), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	slow := meanwhile{func() {
+		if _, err := Sync(t.Context(), SyncOptions{Mirror: openMirror(t, dir), Sources: []Source{source(t, more)}, All: true}); err != nil {
+			t.Error(err)
+		}
+	}}
+	found, err := openMirror(t, dir).Verify(t.Context(), VerifyOptions{Repair: true, Sources: []Source{slow}})
+	if err != nil || len(found.Faults) != 1 || found.Faults[0].Path != filepath.Join(dir, "leaf", name) {
+		t.Errorf("%+v %v", found, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "leaf", wheelName("leaf", "1.2"))); err != nil {
+		t.Error(err)
+	}
+}
+
+// meanwhile is a source that has nothing, and while it is asked something happens.
+type meanwhile struct{ happens func() }
+
+func (m meanwhile) Page(context.Context, string, *Page) (*Page, error) {
+	m.happens()
+	return nil, ErrNoProject
+}
+
+func (m meanwhile) Open(context.Context, string) (io.ReadCloser, int64, error) {
+	return nil, 0, ErrNoProject
+}
+
+func (m meanwhile) String() string { return "meanwhile" }

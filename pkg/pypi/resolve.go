@@ -180,10 +180,10 @@ func (r *resolver) choose(ctx context.Context, name string, asks []ask) (candida
 			usable = append(usable, c)
 		}
 	}
-	if len(usable) > 1 && !r.File.Prereleases && !slices.ContainsFunc(asks, func(a ask) bool { return a.Spec.Prereleases() }) {
-		if final := slices.DeleteFunc(slices.Clone(usable), func(c candidate) bool { return c.Version.IsPrerelease() }); len(final) > 0 {
-			usable = final
-		}
+	if released := r.released(usable, asks); len(released) > 0 || len(usable) == 0 {
+		usable = released
+	} else if slices.ContainsFunc(asks, func(a ask) bool { return len(a.Spec) > 0 }) {
+		return candidate{}, &ConflictError{fmt.Sprintf("%v; what fits comes before a release: --pre takes it", r.nothing(name, asks, all))}
 	}
 	if len(usable) == 0 {
 		return candidate{}, r.nothing(name, asks, all)
@@ -194,6 +194,16 @@ func (r *resolver) choose(ctx context.Context, name string, asks []ask) (candida
 		}
 		return r.target.Prefer(a.Name, b.Name)
 	}), nil
+}
+
+// released leaves out what comes before a release, unless it is asked for. Where
+// nothing is left, pip (23.0 and 23.2) takes such a version only if nobody
+// has a condition, and a mirror is for pip, whatever PEP 440 says.
+func (r *resolver) released(usable []candidate, asks []ask) []candidate {
+	if r.File.Prereleases || slices.ContainsFunc(asks, func(a ask) bool { return a.Spec.Prereleases() }) {
+		return usable
+	}
+	return slices.DeleteFunc(slices.Clone(usable), func(c candidate) bool { return c.Version.IsPrerelease() })
 }
 
 // hashes lists the hashes of which a file of the project must have one: those that

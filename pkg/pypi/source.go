@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/dibber-project/dibber/pkg/pypi/index"
@@ -37,6 +38,9 @@ var ErrNoProject = errors.New("there is no such project")
 // NewSource opens a source: the http or https address of an index, or a directory,
 // by path or file: address, of wheels and archives of sources or of a mirror.
 func NewSource(location string, c *Client) (Source, error) {
+	if !strings.Contains(location, ":") || filepath.IsAbs(location) {
+		return newDirectory(location)
+	}
 	u, err := url.Parse(location)
 	if err != nil {
 		return nil, fmt.Errorf("cannot use the index %q: it is no address", withoutUser(location))

@@ -140,7 +140,8 @@ func (s *syncer) forTarget(ctx context.Context, t *dist.Target, roots, constrain
 			continue
 		}
 		s.done[key] = true
-		if err := s.forTarget(ctx, t, needs, constraints, false); err != nil {
+		// As pip does it, constraints are for what is installed alone.
+		if err := s.forTarget(ctx, t, needs, nil, false); err != nil {
 			return fmt.Errorf("what builds %s: %w", c.File, err)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/dibber-project/dibber/pkg/pypi/dist"
+	"github.com/dibber-project/dibber/pkg/pypi/requirement"
 )
 
 func TestOfOneVersionTheFileWithTheHashIsTaken(t *testing.T) {
@@ -91,6 +92,29 @@ func TestWhatBuildsSourcesIsThereToo(t *testing.T) {
 	}
 }
 
+// pip holds what it installs to the constraints, and not what builds it.
+func TestConstraintsAreNotForWhatBuilds(t *testing.T) {
+	up := newUpstream(t, map[string][]byte{
+		"leaf-1.0.tar.gz":        sdist(t, "leaf", "1.0", map[string]string{"pyproject.toml": "[build-system]\nrequires = [\"bark>=2\"]\n"}),
+		wheelName("bark", "1.0"): wheel(t, "bark", "1.0"), wheelName("bark", "2.0"): wheel(t, "bark", "2.0"),
+	})
+	got, err := sync1(t, t.TempDir(), up.URL+"/simple", func(o *SyncOptions) {
+		o.File.Constraints = []requirement.Line{{Requirement: parse(t, "bark<2"), From: "the constraints"}}
+	}, "leaf", "bark")
+	if err != nil || got != "bark-1.0 bark-2.0 leaf-1.0.tar.gz" {
+		t.Error(got, err)
+	}
+}
+
+func parse(t *testing.T, text string) requirement.Requirement {
+	t.Helper()
+	r, err := requirement.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
 func TestEachTargetGetsItsWheels(t *testing.T) {
 	old, native := "leaf-1.0-cp311-cp311-manylinux2014_x86_64.whl", "leaf-1.0-cp313-cp313-manylinux_2_28_aarch64.whl"
 	dir := directoryOf(t, map[string][]byte{old: wheel(t, "leaf", "1.0"), native: wheel(t, "leaf", "1.0")})
@@ -119,6 +143,27 @@ func TestEachTargetGetsItsWheels(t *testing.T) {
 	for _, n := range []string{"3.13 manylinux_2_17_aarch64", "3.13 manylinux_2_41_x86_64", "3.11 manylinux2010_x86_64"} {
 		if got, err := sync1(t, t.TempDir(), dir, targets(n), "leaf"); err == nil {
 			t.Errorf("%s got %s", n, got)
+		}
+	}
+}
+
+func TestVersionsBeforeAReleaseAreTakenAsPipDoes(t *testing.T) {
+	up := newUpstream(t, map[string][]byte{
+		wheelName("leaf", "1.0"): wheel(t, "leaf", "1.0"), wheelName("leaf", "2.0a1"): wheel(t, "leaf", "2.0a1"),
+		wheelName("twig", "1.0a1"): wheel(t, "twig", "1.0a1"),
+	})
+	for asked, want := range map[string]string{
+		"leaf": "leaf-1.0", "leaf<3": "leaf-1.0", "leaf>=1.0a0": "leaf-2.0a1", "leaf~=2.0a0": "leaf-2.0a1",
+		"twig": "twig-1.0a1", "twig>=0.1a0": "twig-1.0a1", "twig==1.0a1": "twig-1.0a1",
+		"leaf>1.1": "", "twig>0.5": "", "twig!=2": "",
+	} {
+		got, err := sync1(t, t.TempDir(), up.URL+"/simple", nil, asked)
+		if got != want || want == "" && (err == nil || !strings.Contains(err.Error(), "--pre takes it")) {
+			t.Errorf("%s: %q %v", asked, got, err)
+		}
+		allow := func(o *SyncOptions) { o.File.Prereleases = true }
+		if got, err := sync1(t, t.TempDir(), up.URL+"/simple", allow, asked); err != nil || got == "leaf-1.0" && asked != "leaf<3" {
+			t.Errorf("%s --pre: %q %v", asked, got, err)
 		}
 	}
 }

@@ -60,7 +60,7 @@ func (m *Mirror) Verify(ctx context.Context, o VerifyOptions) (*Verification, er
 	m.mu.Lock()
 	clear(m.checked) // every byte is read
 	m.mu.Unlock()
-	names, err := m.Projects()
+	names, err := m.directories()
 	if err != nil {
 		return nil, err
 	}
@@ -91,16 +91,23 @@ func (v *verifier) fault(name, what string, repair func() error) {
 func (v *verifier) project(ctx context.Context, name string) error {
 	p, err := v.Project(name)
 	if err != nil {
-		v.fault(path.Join(name, pageJSON), err.Error(), nil)
-		return nil
+		v.fault(path.Join(name, pageJSON), err.Error(), func() error { return v.anew(name) })
+		if p, err = v.Project(name); err != nil {
+			return nil
+		}
 	}
-	for _, f := range p.Files {
-		v.file(ctx, name, f)
+	if p == nil && !v.has(lockFile) {
+		return nil // a directory of another program
 	}
-	if err := v.strays(p); err != nil {
+	if p != nil {
+		for _, f := range p.Files {
+			v.file(ctx, name, f)
+		}
+	}
+	if err := v.strays(name); err != nil {
 		return err
 	}
-	if _, err := v.root.Stat(path.Join(name, pageJSON)); err != nil {
+	if !v.has(name, pageJSON) {
 		return nil // a page of another program is what it is
 	}
 	if p, err = v.Project(name); err != nil {
@@ -108,6 +115,33 @@ func (v *verifier) project(ctx context.Context, name string) error {
 	}
 	v.page(path.Join(name, pageHTML), p.ToHTML())
 	return nil
+}
+
+// anew makes the page that is believed of the one that pip reads.
+func (v *verifier) anew(name string) error {
+	unlock, err := v.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	p, err := v.projectOfHTML(name)
+	if err == nil && p == nil {
+		err = fmt.Errorf("there is no %s", path.Join(name, pageHTML))
+	}
+	if err != nil {
+		return err
+	}
+	return v.writePages(p)
+}
+
+// alone keeps writers out until unlock, if there can be any.
+func (v *verifier) alone() (unlock func()) {
+	if v.has(lockFile) {
+		if unlock, err := v.lock(); err == nil {
+			return unlock
+		}
+	}
+	return func() {} // never written by dibber, or only to be read
 }
 
 // page compares a page with what it should be.
@@ -178,8 +212,17 @@ func (v *verifier) again(ctx context.Context, project string, f index.File) erro
 	return err
 }
 
-// strays finds files that no page names.
-func (v *verifier) strays(p *index.Project) error {
+// strays finds files of a project that no page names.
+func (v *verifier) strays(project string) error {
+	defer v.alone()()
+	p, err := v.Project(project) // others may have kept something by now
+	if err != nil {
+		return err
+	}
+	paged := p != nil
+	if !paged {
+		p = &index.Project{Name: project}
+	}
 	entries, err := fs.ReadDir(v.root.FS(), p.Name)
 	if err != nil {
 		return fmt.Errorf("cannot list %s: %w", filepath.Join(v.dir, p.Name), err)
@@ -193,7 +236,8 @@ func (v *verifier) strays(p *index.Project) error {
 		known := slices.ContainsFunc(p.Files, func(f index.File) bool {
 			return f.Name == name || f.Metadata && f.Name == wheel
 		})
-		if known {
+		_, foreign := dist.ParseName(wheel, project)
+		if known || !paged && foreign != nil { // a directory without pages may be somebody else's
 			continue
 		}
 		var remove func() error
@@ -211,10 +255,10 @@ func (v *verifier) whole() error {
 	if err != nil {
 		return err
 	}
-	if _, err := v.root.Stat(ownDir); err == nil {
+	if v.has(ownDir) {
 		v.page(pageHTML, index.RootHTML(names))
 	}
-	if _, err := v.root.Stat(lockFile); err != nil {
+	if !v.has(lockFile) {
 		return nil // never written by dibber
 	}
 	unlock, err := v.lock()

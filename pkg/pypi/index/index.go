@@ -84,8 +84,10 @@ func (f *File) accept(base *url.URL) bool {
 	for kind, digest := range f.Hashes {
 		hashes[kind] = digest
 	}
-	if kind, digest, ok := strings.Cut(u.Fragment, "="); ok && len(f.Hashes) == 0 {
-		hashes[kind] = digest
+	for part := range strings.SplitSeq(u.Fragment, "&") {
+		if kind, digest, ok := strings.Cut(part, "="); ok && len(f.Hashes) == 0 {
+			hashes[kind] = digest
+		}
 	}
 	u.Fragment, u.RawFragment = "", ""
 	if f.Name == "" {

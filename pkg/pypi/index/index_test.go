@@ -41,6 +41,7 @@ func TestPagesOfOthersAreUnderstood(t *testing.T) {
 	at := base(t, "https://example.org/simple/leaf/")
 	for page, want := range map[string]File{
 		`<a href="../../f/leaf-1.0.tar.gz#md5=` + sha[:32] + `">x`:                             {URL: "https://example.org/f/leaf-1.0.tar.gz", Hashes: map[string]string{"md5": sha[:32]}},
+		`<a href="leaf-1.0.tar.gz#egg=leaf-1.0&amp;md5=` + sha[:32] + `">`:                     {URL: "https://example.org/simple/leaf/leaf-1.0.tar.gz", Hashes: map[string]string{"md5": sha[:32]}},
 		`<BASE HREF="https://other.example.org/"><A HREF='leaf-1.0.tar.gz'>`:                   {URL: "https://other.example.org/leaf-1.0.tar.gz"},
 		`<a href="//cdn.example.org/a%20b/leaf-1.0.tar.gz?key=1#sha256=short">`:                {URL: "https://cdn.example.org/a%20b/leaf-1.0.tar.gz?key=1"},
 		`<a data-yanked href="leaf-1.0.tar.gz">`:                                               {URL: "https://example.org/simple/leaf/leaf-1.0.tar.gz", Yanked: true},

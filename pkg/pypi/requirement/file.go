@@ -1,11 +1,13 @@
 package requirement
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/dibber-project/dibber/pkg/pypi/dist"
@@ -30,6 +32,7 @@ type File struct {
 	NoBinary      []string // the same
 	NoIndex       bool     // nothing but FindLinks
 	RequireHashes bool
+	Env           func(name string) string // of ${NAME} in files; nil: nothing is put in
 }
 
 // limits of what one file may lead to.
@@ -100,8 +103,28 @@ func (r *fileReader) text(text, path string, constraint bool) error {
 
 var comment = regexp.MustCompile(`(^|\s)#.*$`)
 
+var variable = regexp.MustCompile(`\$\{[A-Z0-9_]+\}`)
+
+// expand puts in the values of variables; one that has none stays, as with pip.
+func (r *fileReader) expand(line string) string {
+	if r.file.Env == nil {
+		return line
+	}
+	return variable.ReplaceAllStringFunc(line, func(text string) string {
+		return cmp.Or(r.file.Env(text[2:len(text)-1]), text)
+	})
+}
+
+// unquote takes off the quotes around the value of an option.
+func unquote(value string) string {
+	if n := len(value); n >= 2 && (value[0] == '"' || value[0] == '\'') && value[n-1] == value[0] {
+		return value[1 : n-1]
+	}
+	return value
+}
+
 func (r *fileReader) line(line, path string, number int, constraint bool) error {
-	line = strings.TrimSpace(comment.ReplaceAllString(line, ""))
+	line = r.expand(strings.TrimSpace(comment.ReplaceAllString(line, "")))
 	if line == "" {
 		return nil
 	}
@@ -137,7 +160,7 @@ func (r *fileReader) requirement(line, from string, constraint bool) error {
 	req, err := Parse(text)
 	if err != nil {
 		if strings.ContainsAny(text, "/\\") || strings.HasSuffix(text, ".whl") {
-			return fmt.Errorf("%q is a path or an address: name the project, and give its directory as --upstream", text)
+			return fmt.Errorf("%q is a path or an address: name the project, and give its directory as --upstream", short(text))
 		}
 		return err
 	}
@@ -152,7 +175,7 @@ func (r *fileReader) requirement(line, from string, constraint bool) error {
 		if name != "--hash" {
 			return fmt.Errorf("the option %s after a requirement is not known", name)
 		}
-		hash, err := parseHash(value)
+		hash, err := parseHash(unquote(value))
 		if err != nil {
 			return err
 		}
@@ -178,13 +201,20 @@ func parseHash(text string) (string, error) {
 	return kind + ":" + digest, nil
 }
 
+// takeValues are the options that mean nothing without a value.
+var takeValues = []string{
+	"-r", "--requirement", "-c", "--constraint", "-i", "--index-url", "--pypi-url", "--extra-index-url",
+	"-f", "--find-links", "--only-binary", "--no-binary",
+}
+
 // option reads a line that is an option of pip's.
 func (r *fileReader) option(line, path string, constraint bool) error {
 	name, value := splitOption(line)
+	value = unquote(value)
+	if value == "" && slices.Contains(takeValues, name) {
+		return fmt.Errorf("%s names nothing", name)
+	}
 	include := func(constraint bool) error {
-		if value == "" {
-			return fmt.Errorf("%s names no file", name)
-		}
 		if !filepath.IsAbs(value) {
 			value = filepath.Join(filepath.Dir(path), value)
 		}

@@ -98,7 +98,11 @@ func (r Requirement) String() string {
 	return text + r.Spec.String()
 }
 
+var user = regexp.MustCompile(`://[^/@]*@`)
+
+// short is a text as an error tells it: not too long, and without a password.
 func short(s string) string {
+	s = user.ReplaceAllString(s, "://")
 	if len(s) > 100 {
 		return s[:100] + "..."
 	}

@@ -114,21 +114,42 @@ func TestWhatCannotBeReadIsToldByFileAndLine(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "inner.txt", "fine\n\nleaf===\n")
 	for text, want := range map[string]string{
-		"fine\nleaf==":              "main.txt:2: ",
-		"-r inner.txt":              "inner.txt:3: ",
-		"-r absent.txt":             "absent.txt",
-		"leaf --hash=md5:00":        "main.txt:1: --hash=md5:00",
-		"-e .":                      "the option -e is not known",
-		"./leaf-1.0.whl":            "is a path or an address",
-		"https://x/leaf-1.0.tar.gz": "is a path or an address",
-		"leaf --global-option=x":    "--global-option after a requirement",
-		"--wat":                     "the option --wat is not known",
+		"fine\nleaf==":               "main.txt:2: ",
+		"-r inner.txt":               "inner.txt:3: ",
+		"-r absent.txt":              "absent.txt",
+		"leaf --hash=md5:00":         "main.txt:1: --hash=md5:00",
+		"-e .":                       "the option -e is not known",
+		"./leaf-1.0.whl":             "is a path or an address",
+		"https://x/leaf-1.0.tar.gz":  "is a path or an address",
+		"leaf --global-option=x":     "--global-option after a requirement",
+		"--wat":                      "the option --wat is not known",
+		"https://me:${X}@x/l.tar.gz": "main.txt:1: \"https://x/l.tar.gz\" is a path",
+		"--index-url":                "--index-url names nothing",
+		"-f":                         "-f names nothing",
 	} {
-		var f File
+		f := File{Env: func(string) string { return "secret" }}
 		err := f.ReadFile(write(t, dir, "main.txt", text))
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", text, err)
 		}
+	}
+}
+
+func TestVariablesAndQuotesInFilesAreAsPipHasThem(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "more of it.txt", "twig")
+	sha := strings.Repeat("0", 64)
+	main := write(t, dir, "main.txt", "-i https://${TOKEN}@example.org/${UNSET}/$TOKEN/${token}\n-r 'more of it.txt'\n"+
+		"--find-links=\"/${TOKEN} 1\"\nleaf==${TOKEN} --hash=\"sha256:"+sha+"\"\n# ${TOKEN}\n")
+	f := File{Env: func(name string) string { return map[string]string{"TOKEN": "12", "token": "no"}[name] }}
+	if err := f.ReadFile(main); err != nil {
+		t.Fatal(err)
+	}
+	if f.Index != "https://12@example.org/${UNSET}/$TOKEN/${token}" || !slices.Equal(f.FindLinks, []string{"/12 1"}) {
+		t.Errorf("%+v", f)
+	}
+	if len(f.Lines) != 2 || f.Lines[0].Name != "twig" || f.Lines[1].String() != "leaf==12" || !slices.Equal(f.Lines[1].Hashes, []string{"sha256:" + sha}) {
+		t.Errorf("%+v", f.Lines)
 	}
 }
 
