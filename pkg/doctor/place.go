@@ -106,8 +106,8 @@ func (c *checkup) filter() {
 	}
 }
 
-const seccompMend = "in a pod, securityContext: {seccompProfile: {type: Localhost, localhostProfile: dibber.json}}, the default profile plus clone, unshare, mount and umount2\n" +
-	"of podman or docker, --security-opt seccomp=dibber.json"
+const seccompMend = "in a pod, securityContext: {seccompProfile: {type: Localhost, localhostProfile: dibber.json}}, the default profile plus clone, unshare, mount and umount2; contrib/kubernetes/seccomp puts it on the nodes\n" +
+	"of podman or docker, --security-opt seccomp=contrib/kubernetes/seccomp/dibber.json"
 
 func (c *checkup) selinux() {
 	const name = "selinux"

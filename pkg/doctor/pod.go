@@ -138,7 +138,7 @@ func (c *checkup) imageLacks() []string {
 func (c *checkup) confinement() []wanted {
 	filtered := c.kernel != nil && c.place.Seccomp && (c.kernel.Namespaces != "" || c.kernel.Mounts != "" && !c.confinedByAppArmor())
 	out := []wanted{{Setting{security + "seccompProfile", map[string]any{"type": "Localhost", "localhostProfile": podSeccomp},
-		"the default profile plus clone, unshare, mount and umount2; it lies in the kubelet's directory seccomp on every node"}, filtered}}
+		"the default profile plus clone, unshare, mount and umount2, in the kubelet's directory seccomp on every node: kubectl apply -k contrib/kubernetes/seccomp puts it there"}, filtered}}
 	if c.place.AppArmor != "" {
 		out = append(out, wanted{Setting{security + "appArmorProfile", map[string]any{"type": "Localhost", "localhostProfile": podArmor},
 			"the runtime's own profile refuses mounts; it is loaded on every node"}, c.confinedByAppArmor()})
@@ -152,17 +152,27 @@ func (c *checkup) volume() []wanted {
 	lacks := c.trial.worked() && c.trial.Driver != "overlay" ||
 		!c.trial.worked() && c.kernel != nil && c.kernel.Namespaces == "" && c.kernel.Mounts == "" && c.kernel.Overlay != "" ||
 		c.m.onOverlay()
+	small := c.smallVolume()
 	return []wanted{
 		{Setting{container0 + "env", []any{
 			map[string]any{"name": "HOME", "value": podDir}, map[string]any{"name": "TMPDIR", "value": podDir},
 		}, "containers, caches and what is unpacked on the way are kept below it"}, lacks},
 		{Setting{container0 + "volumeMounts", []any{map[string]any{"name": podVolume, "mountPath": podDir}}, why}, lacks},
-		{Setting{"spec.volumes", []any{map[string]any{"name": podVolume, "emptyDir": map[string]any{}}}, ""}, lacks},
+		{Setting{"spec.volumes", []any{map[string]any{"name": podVolume, "emptyDir": map[string]any{}}}, small}, lacks || small != ""},
 		{Setting{container0 + "resources", map[string]any{
 			"requests": map[string]any{"memory": "1Gi", "ephemeral-storage": "8Gi"},
 			"limits":   map[string]any{"memory": "2Gi", "ephemeral-storage": "16Gi"},
 		}, "large builds take 1 GiB; a limit of ephemeral storage cannot be seen from inside, and the kubelet evicts who passes it"}, c.place.Memory > 0 && c.place.Memory < memoryTight},
 	}
+}
+
+// smallVolume tells how little room containers have, or nothing where a build fits.
+func (c *checkup) smallVolume() string {
+	s, err := c.m.Space(c.m.store())
+	if err != nil || s.Free >= failBelow {
+		return ""
+	}
+	return fmt.Sprintf("containers have %.1f GiB free in %s, and a build needs %d: no smaller sizeLimit, memory or claim", float64(s.Free)/gib, c.m.store(), failBelow/gib)
 }
 
 // onOverlay tells whether the store lies in a container's own root file system.

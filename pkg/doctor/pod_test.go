@@ -68,6 +68,7 @@ func TestEachLackOfAPodIsNamed(t *testing.T) {
 		{"no volume", trial(Trial{Driver: "vfs", Refused: "overlay on overlay"}), "env volumeMounts volumes"},
 		{"no volume, by the kernel", both(refused, kernel(Kernel{Overlay: "invalid argument"})), "env volumeMounts volumes"},
 		{"the container's own files", both(refused, space(Space{Type: 0x794c7630, Free: 9 * gib, Writable: true})), "env volumeMounts volumes"},
+		{"a small volume", space(Space{Type: 0xef53, Free: 3*gib - 1, Writable: true}), "volumes"},
 		{"a user without ids", both(refused, user, gone("/etc/subuid")), "capabilities runAsUser"},
 		{"a user with ids who may gain nothing", both(refused, user, file("/proc/self/uid_map", "0 0 4294967295\n"), file("/proc/self/status", user1000+"NoNewPrivs:\t1\n")), "allowPrivilegeEscalation"},
 		{"a user with ids who may gain nothing, nor has anything to gain", both(refused, user, file("/proc/self/uid_map", "0 0 4294967295\n"), file("/proc/self/status", "CapBnd:\t0\nNoNewPrivs:\t1\n")), "capabilities hostUsers runAsUser"},
@@ -102,7 +103,7 @@ spec:
   hostUsers: false
   containers:
   - securityContext:
-      # the default profile plus clone, unshare, mount and umount2; it lies in the kubelet's directory seccomp on every node
+      # the default profile plus clone, unshare, mount and umount2, in the kubelet's directory seccomp on every node: kubectl apply -k contrib/kubernetes/seccomp puts it there
       seccompProfile: {localhostProfile: dibber.json, type: Localhost}
 `
 	if got != want {
