@@ -152,7 +152,7 @@ func thisMachine(names []string) (doctor.Machine, error) {
 		UID:     os.Getuid(),
 		Path:    os.Getenv("PATH"),
 		Program: program,
-		InPod:   os.Getenv("KUBERNETES_SERVICE_HOST") != "",
+		InPod:   inPod(),
 		Dirs: []doctor.Dir{
 			{Name: "data", Path: d.data, Store: true},
 			{Name: "cache", Path: d.cache},

@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"syscall"
 	"unicode"
 
 	"github.com/dibber-project/dibber/pkg/build"
@@ -119,10 +118,8 @@ func hints(err error) []string {
 		return []string{"the end of what the machine printed is above; --timeout gives it longer"}
 	case errors.Is(err, os.ErrPermission) && errors.As(err, &file):
 		return []string{"ls -ld " + file.Path + " shows who may"}
-	case errors.Is(err, syscall.ENOSPC):
-		return append([]string{"make room, or put containers elsewhere with XDG_DATA_HOME and outputs with -o"}, one(room())...)
 	}
-	return nil
+	return roomHints(err)
 }
 
 func failedHints(e *build.FailedError) []string {
@@ -137,11 +134,7 @@ func failedHints(e *build.FailedError) []string {
 		out = append(out, "outside the image hooks may write to the build, the caches, temporary and the working directory alone; --unsafe-host lets them write wherever you may")
 	}
 	out = append(out, one(lackingPackage(e.Tail()))...)
-	if errors.Is(e, syscall.ENOSPC) || strings.Contains(strings.Join(e.Tail(), "\n"), "No space left on device") {
-		out = append(out, "the disk is full: make room, or put containers elsewhere with XDG_DATA_HOME")
-		out = append(out, one(room())...)
-	}
-	return out
+	return append(out, roomHints(e)...)
 }
 
 // typeHints tell of formats that qemu-img knows and dibber does not.

@@ -36,7 +36,7 @@ func TestImagesEndWithTheCommandThatBuildsThem(t *testing.T) {
 			if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			env := append(os.Environ(), "HOME="+home, "ELEMENTS_PATH="+elements, "SLEEP_IN=install", "SLEEP="+sleep)
+			env := append(os.Environ(), "HOME="+home, "TMPDIR="+home, "ELEMENTS_PATH="+elements, "SLEEP_IN=install", "SLEEP="+sleep)
 			var story bytes.Buffer
 			build := dibber(env, &story, file)
 			build.Args[0] = diskimageBuilder

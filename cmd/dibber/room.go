@@ -4,53 +4,47 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
+	"syscall"
 
-	"golang.org/x/sys/unix"
+	"github.com/dibber-project/dibber/pkg/build"
 )
 
-// room tells what is free on each of the file systems that builds work on, or
-// nothing. In a pod whose volume was too small nobody can ask df any more.
+// roomHints tell what to do where an error says that there was no room. A build's
+// own error has what was free at that moment; for others it is looked up.
+func roomHints(err error) []string {
+	var full *build.FullError
+	told := errors.As(err, &full)
+	if !told && !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+		return nil
+	}
+	hints := []string{"make room, or put containers elsewhere with XDG_DATA_HOME, downloads with --image-cache, temporary files with TMPDIR and outputs with -o"}
+	if inPod() {
+		hints = append(hints, "in a pod, give the volume more: sizeLimit of an emptyDir and limits of ephemeral-storage, or a claim; a Debian machine takes some 3 GB while it is built")
+	}
+	if told {
+		return hints
+	}
+	return append(hints, one(room())...)
+}
+
+// room tells what is free on each of the file systems that dibber works on, or
+// nothing.
 func room() string {
 	d, err := userDirs()
 	if err != nil {
 		return ""
 	}
-	var (
-		told []string
-		seen []unix.Fsid
-	)
-	for _, dir := range []string{d.data, d.cache, os.TempDir(), "."} {
-		at, fs, err := fileSystem(dir)
-		if err != nil || slices.Contains(seen, fs.Fsid) {
-			continue
-		}
-		seen = append(seen, fs.Fsid)
-		told = append(told, fmt.Sprintf("%s has %s of %s free", at, mebibytes(fs.Bavail, fs.Bsize), mebibytes(fs.Blocks, fs.Bsize)))
+	var told []string
+	for _, s := range build.Spaces(d.data, d.cache, os.TempDir(), ".") {
+		told = append(told, s.String())
 	}
-	return strings.Join(told, ", ")
+	if told == nil {
+		return ""
+	}
+	return "now " + strings.Join(told, ", ")
 }
 
-// fileSystem looks at the nearest directory that exists.
-func fileSystem(dir string) (string, unix.Statfs_t, error) {
-	var fs unix.Statfs_t
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return "", fs, err
-	}
-	for {
-		err := unix.Statfs(dir, &fs)
-		if !errors.Is(err, os.ErrNotExist) || filepath.Dir(dir) == dir {
-			return dir, fs, err
-		}
-		dir = filepath.Dir(dir)
-	}
-}
-
-func mebibytes(blocks uint64, size int64) string {
-	return fmt.Sprintf("%d MiB", blocks*uint64(size)>>20)
-}
+// inPod tells whether Kubernetes has set its variables.
+func inPod() bool { return os.Getenv("KUBERNETES_SERVICE_HOST") != "" }

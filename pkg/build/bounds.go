@@ -39,12 +39,15 @@ func newBounds(job *Job, env *environ.Env, w *workspace) (*bounds, error) {
 			return nil, fmt.Errorf("cannot make the caches of hooks: %w", err)
 		}
 	}
-	places := append(made, w.build, w.image, w.notes, w.journal, job.ImageCache,
+	places := append(made, w.build, w.image, w.temp, w.notes, w.journal, job.ImageCache,
 		job.Dir, job.path(filepath.Dir(job.Name)), "/tmp", "/var/tmp")
-	for _, name := range []string{"DIB_LOCKFILES", "TMPDIR", "TMP_DIR", "DIB_MANIFEST_SAVE_DIR"} {
+	for _, name := range []string{"DIB_LOCKFILES", "TMP_DIR", "DIB_MANIFEST_SAVE_DIR"} {
 		if dir := first(env, name, ""); dir != "" {
 			places = append(places, job.path(dir))
 		}
+	}
+	if dir := first(environ.New(job.Environ), "TMPDIR", ""); dir != "" {
+		places = append(places, job.path(dir)) // hooks have one below it
 	}
 	if dir := first(env, "DIB_MANIFEST_SAVE_DIR", ""); dir != "" {
 		if err := os.MkdirAll(job.path(dir), 0o755); err != nil {

@@ -31,6 +31,7 @@ func environment(job *Job, set *element.Set, plan *layout.Plan, w *workspace) (*
 		env.Set("DIB_DEFAULT_INSTALLTYPE", job.InstallType)
 	}
 	env.Set("PATH", w.outside+":"+first(env, "PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"))
+	env.Set("TMPDIR", w.temp)
 	env.Set("DIBBER", job.Program)
 	env.Set("DIBBER_PYTHON", first(home, "DIB_PYTHON_EXEC", "python3"))
 	env.Set("DIBBER_TARGET", w.target)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/dibber-project/dibber/pkg/container"
 )
@@ -29,6 +30,9 @@ func (o *outputs) keep() error {
 	if err != nil {
 		return err
 	}
+	if err := errors.Join(o.bounds.close(), o.w.forgetTemp(volumes)); err != nil {
+		return err
+	}
 	text, err := json.Marshal(room{Arch: o.job.Arch, Env: o.env.Inside(), Volumes: volumes})
 	if err != nil {
 		return err
@@ -36,10 +40,19 @@ func (o *outputs) keep() error {
 	if err := os.WriteFile(filepath.Join(o.w.place.Dir(), roomFile), text, 0o600); err != nil {
 		return err
 	}
-	if err := errors.Join(o.bounds.close(), o.root.Unmount()); err != nil {
+	if err := o.root.Unmount(); err != nil {
 		return err
 	}
 	return o.w.place.Keep()
+}
+
+// forgetTemp removes the temporary files of hooks, unless a part of them is bound
+// below the target.
+func (w *workspace) forgetTemp(volumes []container.Volume) error {
+	if slices.ContainsFunc(volumes, func(v container.Volume) bool { return container.IsBelow(v.Source, w.temp) }) {
+		return nil
+	}
+	return os.RemoveAll(w.temp)
 }
 
 // Streams are what a command of Shell reads and writes.

@@ -132,7 +132,7 @@ func environments(t *testing.T, job Job, phase string) (outside, inside map[stri
 	must(t, err)
 	_, plan, err := readPlan(&job, set)
 	must(t, err)
-	w := &workspace{build: "/b/dib_build.1", image: "/b/dib_image.1", target: "/b/dib_build.1/mnt", outside: "/w/outside", journal: "/w/journal", lib: "/w/lib"}
+	w := &workspace{build: "/b/dib_build.1", image: "/b/dib_image.1", temp: "/t/dib_tmp.1", target: "/b/dib_build.1/mnt", outside: "/w/outside", journal: "/w/journal", lib: "/w/lib"}
 	env, err := environment(&job, set, plan, w)
 	must(t, err)
 	return assigned(env.Outside(phase)), assigned(env.Inside())
@@ -172,7 +172,7 @@ func TestHooksSeeWhatDiskimageBuilderTellsThem(t *testing.T) {
 	want(t, "outside", outside, both)
 	want(t, "inside", inside, both)
 	want(t, "outside", outside, map[string]string{
-		"HOME": home, "TARGET_ROOT": "/b/dib_build.1/mnt", "TMPDIR": "/t",
+		"HOME": home, "TARGET_ROOT": "/b/dib_build.1/mnt", "TMPDIR": "/t/dib_tmp.1",
 		"PATH": "/w/outside:/usr/bin:/bin:/sbin:/usr/sbin:/usr/local/sbin",
 	})
 	want(t, "inside", inside, map[string]string{

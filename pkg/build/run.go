@@ -45,6 +45,11 @@ func (e *FailedError) Tail() []string { return e.Hook.Tail }
 // container.Enter. Whatever happens, no output is there in part; a failed hook's
 // container is kept if the job wants that.
 func Run(ctx context.Context, job Job, observe func(Event)) (*Result, error) {
+	result, err := run(ctx, job, observe)
+	return result, job.explainFull(err, nil)
+}
+
+func run(ctx context.Context, job Job, observe func(Event)) (*Result, error) {
 	begun := job.Now()
 	if err := errors.Join(output.CheckTypes(job.Types), checkFormats(&job)); err != nil {
 		return nil, err
@@ -123,6 +128,7 @@ func (o *outputs) run(ctx context.Context) error {
 
 // finish gives back what the build holds, or keeps it for a look inside.
 func (o *outputs) finish(err error) error {
+	err = o.job.explainFull(err, o.w)
 	var failed *hook.FailedError
 	if errors.As(err, &failed) {
 		report := &FailedError{Hook: failed, Sealed: o.bounds.hit(failed), err: err}
@@ -134,11 +140,14 @@ func (o *outputs) finish(err error) error {
 				o.awaitSweep()
 				return errors.Join(err, o.w.store.Close())
 			}
-			err = errors.Join(err, keepErr)
+			if !isFull(err) || !isFull(keepErr) { // that is told already
+				err = errors.Join(err, keepErr)
+			}
 		}
 	}
 	if o.root != nil {
-		err = errors.Join(err, o.root.Remove())
+		// The store writes when it removes: there must be room for that.
+		err = errors.Join(err, o.w.clear(), o.root.Remove())
 	}
 	o.awaitSweep()
 	return errors.Join(err, o.w.close())

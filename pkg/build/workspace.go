@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dibber-project/dibber/pkg/container"
+	"github.com/dibber-project/dibber/pkg/environ"
 	"github.com/dibber-project/dibber/pkg/hook"
 	"github.com/dibber-project/dibber/pkg/hook/lib"
 	"github.com/dibber-project/dibber/pkg/hook/shim"
@@ -28,6 +29,7 @@ type workspace struct {
 
 	build   string // TMP_BUILD_DIR
 	image   string // TMP_IMAGE_DIR
+	temp    string // TMPDIR of outside phases
 	hooks   string // TMP_HOOKS_PATH
 	target  string // TMP_MOUNT_PATH
 	outside string // commands first in PATH of outside phases
@@ -65,10 +67,40 @@ func openWorkspace(job *Job) (*workspace, error) {
 	w.inside = filepath.Join(own, "inside")
 	w.notes = filepath.Join(own, "notes")
 	w.journal = filepath.Join(own, "journal")
-	if err := w.fill(); err != nil {
-		return nil, errors.Join(err, w.close())
+	err = w.fill()
+	if err == nil {
+		err = w.makeTemp(job)
+	}
+	if err != nil {
+		return nil, errors.Join(job.explainFull(err, w), w.close())
 	}
 	return w, nil
+}
+
+// makeTemp makes the directory that temporary files of outside hooks lie in, so
+// that what a program leaves when it dies goes with the build. It is where the
+// user's TMPDIR is and open to whom that is open; where nothing can be made there,
+// it lies with the containers.
+func (w *workspace) makeTemp(job *Job) error {
+	parents := []string{first(environ.New(job.Environ), "TMPDIR", "/tmp"), w.place.Dir()}
+	var errs []error
+	for _, parent := range parents {
+		parent = job.path(parent)
+		w.temp = filepath.Join(parent, "dib_tmp."+job.ID)
+		above, err := os.Stat(parent)
+		if err == nil {
+			err = w.place.Note(w.temp)
+		}
+		if err == nil {
+			err = os.Mkdir(w.temp, 0o700)
+		}
+		if err == nil {
+			w.made = append(w.made, w.temp)
+			return os.Chmod(w.temp, above.Mode()&(fs.ModePerm|fs.ModeSticky)|0o700)
+		}
+		errs = append(errs, err)
+	}
+	return fmt.Errorf("cannot make a directory for temporary files: %w", errors.Join(errs...))
 }
 
 func (w *workspace) fill() error {
@@ -128,13 +160,18 @@ func (w *workspace) readNotes(name string) (string, error) {
 	return string(text), nil
 }
 
-// close removes everything.
-func (w *workspace) close() error {
+// clear removes the directories of hooks, which no command may use any more.
+func (w *workspace) clear() error {
 	var errs []error
 	for _, dir := range w.made {
 		errs = append(errs, os.RemoveAll(dir))
 	}
-	return errors.Join(errors.Join(errs...), w.place.Close(), w.store.Close())
+	return errors.Join(errs...)
+}
+
+// close removes everything.
+func (w *workspace) close() error {
+	return errors.Join(w.clear(), w.place.Close(), w.store.Close())
 }
 
 // sweep begins to remove what earlier builds could not clean up; nothing waits

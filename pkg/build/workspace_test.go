@@ -19,7 +19,7 @@ func stored(t *testing.T) *Job {
 		t.Skip("working containers do not run here")
 	}
 	t.Setenv("TMPDIR", os.TempDir()) // builds change it
-	return &Job{ID: "abcd", Dir: t.TempDir(), StateDir: t.TempDir()}
+	return &Job{ID: "abcd", Dir: t.TempDir(), StateDir: t.TempDir(), Environ: []string{"TMPDIR=" + t.TempDir()}}
 }
 
 func TestTheBuildDirectoriesAreWhereTheUserWantsThem(t *testing.T) {
@@ -68,7 +68,7 @@ func TestAWorkspaceThatCannotBeMadeLeavesNothing(t *testing.T) {
 
 func TestADeadBuildsDirectoriesGoWithItsContainer(t *testing.T) {
 	job := stored(t)
-	job.TempDir = job.Dir
+	job.TempDir, job.Environ = job.Dir, []string{"TMPDIR=" + job.Dir}
 	w, err := openWorkspace(job)
 	must(t, err)
 	must(t, w.place.Keep()) // so that another may claim it
@@ -77,6 +77,46 @@ func TestADeadBuildsDirectoriesGoWithItsContainer(t *testing.T) {
 	must(t, store.Clean())
 	expect(t, job.Dir, nil)
 	must(t, store.Close())
+}
+
+func TestTemporaryFilesOfHooksLieInADirectoryThatGoes(t *testing.T) {
+	for name, c := range map[string]struct {
+		temp, want string
+		mode       os.FileMode
+	}{
+		"as the user has it":       {"TMPDIR=mine", "mine/dib_tmp.abcd", 0o751 | os.ModeSticky},
+		"where there is none":      {"TMPDIR=not/there", "state/builds/abcd/dib_tmp.abcd", 0o755},
+		"where it is no directory": {"TMPDIR=file", "state/builds/abcd/dib_tmp.abcd", 0o755},
+	} {
+		t.Run(name, func(t *testing.T) {
+			job := stored(t)
+			before := map[string]string{"mine": "dir", "file": "file x"}
+			grow(t, job.Dir, before)
+			must(t, os.Chmod(filepath.Join(job.Dir, "mine"), 0o751|os.ModeSticky))
+			job.Environ, job.StateDir = []string{c.temp}, filepath.Join(job.Dir, "state")
+			w, err := openWorkspace(job)
+			must(t, err)
+			if w.temp != filepath.Join(job.Dir, c.want) {
+				t.Errorf("it is %s", w.temp)
+			}
+			if info, err := os.Stat(w.temp); err != nil || info.Mode() != c.mode|os.ModeDir {
+				t.Errorf("got %v, %v", info, err)
+			}
+			grow(t, w.temp, map[string]string{"left/behind": "file x"})
+			must(t, w.forgetTemp([]container.Volume{{Source: w.temp + "/left"}}))
+			if _, err := os.Stat(w.temp); err != nil {
+				t.Errorf("what is bound below the target is gone: %v", err)
+			}
+			must(t, w.forgetTemp([]container.Volume{{Source: w.build}}))
+			if _, err := os.Stat(w.temp); err == nil {
+				t.Error("it stays")
+			}
+			grow(t, w.temp, map[string]string{"left/again": "file x"})
+			must(t, w.close())
+			must(t, os.RemoveAll(job.StateDir))
+			expect(t, job.Dir, before)
+		})
+	}
 }
 
 func TestNotesOfHooksAreReadWhateverTheyAre(t *testing.T) {

@@ -371,8 +371,11 @@ func (u until) Read(p []byte) (int, error) {
 
 // Unmount takes the root file system out of sight; the container stays.
 func (c *Container) Unmount() error {
+	if err := c.builder.Unmount(); err != nil {
+		return err
+	}
 	c.root = ""
-	return c.builder.Unmount()
+	return nil
 }
 
 // Remove ends the container and gives its space back.
