@@ -69,7 +69,7 @@ test-kubernetes: build # builds in pods of a real cluster; needs root
 	hack/need build test unit manifests kubernetes
 	hack/test-kubernetes ./dibber $(TAGS)
 
-image: build # dibber's own image, by dibber and by podman
+image: build # dibber's own image, by dibber, podman and buildah
 	hack/need build image
 	hack/image ./dibber
 
