@@ -63,6 +63,31 @@ func runAll(m *testing.M) (status int, err error) {
 	return m.Run(), nil
 }
 
+func TestARefusalOfAnotherBootIsNotBelieved(t *testing.T) {
+	driver := func(dir string) string {
+		store, err := OpenStore(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer store.Close()
+		return store.Driver()
+	}
+	want, dir := driver(t.TempDir()), t.TempDir()
+	if want != "overlay" {
+		t.Skip("overlay is refused here")
+	}
+	known := filepath.Join(dir, "run-overlay", "overlay")
+	if err := os.MkdirAll(known, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(known, "overlay-false"), []byte("it was another kernel"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := driver(dir); got != want {
+		t.Errorf("the driver is %s", got)
+	}
+}
+
 // newContainer makes a container whose /usr is the machine's.
 func newContainer(t *testing.T) (*Container, []Volume) {
 	t.Helper()

@@ -4,7 +4,6 @@ package container
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"go.podman.io/common/libimage"
-	"go.podman.io/storage"
 
 	"github.com/dibber-project/dibber/pkg/engine"
 )
@@ -72,24 +70,10 @@ func OpenEngine(o EngineOptions) (*Engine, error) {
 	e.system.BigFilesTemporaryDir = e.tempDir()
 	e.system.ArchitectureChoice, e.system.VariantChoice, e.system.OSChoice = o.Platform.Arch, o.Platform.Variant, "linux"
 	os.Setenv("TMPDIR", e.tempDir()) // of the libraries and of their processes
-	var err error
-	if e.storage, err = e.open("overlay", "overlay.skip_mount_home=true"); err == nil {
-		return e, nil
-	}
-	refused := err
-	if e.storage, err = e.open("vfs"); err != nil {
-		return nil, fmt.Errorf("cannot open the container store %s: %w", o.Dir, errors.Join(refused, err))
+	if err := e.open("overlay.skip_mount_home=true"); err != nil {
+		return nil, err
 	}
 	return e, nil
-}
-
-func (e *Engine) open(driver string, options ...string) (storage.Store, error) {
-	return storage.GetStore(storage.StoreOptions{
-		GraphRoot:          filepath.Join(e.dir, "graph-"+driver),
-		RunRoot:            filepath.Join(e.dir, "run-"+driver),
-		GraphDriverName:    driver,
-		GraphDriverOptions: options,
-	})
 }
 
 func (e *Engine) tempDir() string { return filepath.Join(e.dir, "tmp") }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,22 +48,53 @@ func OpenStore(dir string) (*Store, error) {
 	if err := s.configure(); err != nil {
 		return nil, err
 	}
-	var err error
-	if s.storage, err = open(dir, "overlay"); err == nil {
-		return s, nil
-	}
-	s.refused = err
-	if s.storage, err = open(dir, "vfs"); err != nil {
-		return nil, fmt.Errorf("cannot open the container store %s: %w", dir, errors.Join(s.refused, err))
+	if err := s.open(); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
 
-func open(dir, driver string) (storage.Store, error) {
+// open opens the storage with the best driver that the kernel and the file system
+// allow.
+func (s *Store) open(overlayOptions ...string) error {
+	var err error
+	if s.storage, err = s.overlay(overlayOptions); err == nil {
+		return nil
+	}
+	s.refused = err
+	if s.storage, err = s.with("vfs"); err != nil {
+		return fmt.Errorf("cannot open the container store %s: %w", s.dir, errors.Join(s.refused, err))
+	}
+	return nil
+}
+
+// overlay opens the storage if the kernel itself mounts overlay there.
+//
+// Where it does not, the library takes fuse-overlayfs of PATH, and does not try
+// it: where /dev/fuse may not be opened, as in pods, no container can be mounted
+// then. So the library does not get to see it. What it found out once is kept in
+// a directory that it takes for one of this boot: a refusal is not believed.
+func (s *Store) overlay(options []string) (storage.Store, error) {
+	err := os.Remove(filepath.Join(s.dir, "run-overlay", "overlay", "overlay-false"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	path, set := os.LookupEnv("PATH")
+	os.Setenv("PATH", filepath.Join(s.dir, "conf", "bin"))
+	defer func() {
+		if os.Unsetenv("PATH"); set {
+			os.Setenv("PATH", path)
+		}
+	}()
+	return s.with("overlay", options...)
+}
+
+func (s *Store) with(driver string, options ...string) (storage.Store, error) {
 	return storage.GetStore(storage.StoreOptions{
-		GraphRoot:       filepath.Join(dir, "graph-"+driver),
-		RunRoot:         filepath.Join(dir, "run-"+driver),
-		GraphDriverName: driver,
+		GraphRoot:          filepath.Join(s.dir, "graph-"+driver),
+		RunRoot:            filepath.Join(s.dir, "run-"+driver),
+		GraphDriverName:    driver,
+		GraphDriverOptions: options,
 	})
 }
 
