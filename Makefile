@@ -37,7 +37,7 @@ unit: # everything that takes seconds
 race: # the packages that need no container, under the race detector
 	go test -race -tags $(TAGS) -skip 'Mke2fs|Qemu|Tools|Check$$|GRUB|Grub|Mkfs|Sfdisk|Sgdisk|Podman' $$(hack/pure)
 
-fuzz: # every reader of untrusted bytes, FUZZTIME each
+fuzz: # every reader of images, layers, archives and index pages, FUZZTIME each
 	hack/need build
 	hack/fuzz $(TAGS) $(FUZZTIME)
 
