@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -288,6 +289,39 @@ func TestWhatAKilledUnpackingLeftIsSwept(t *testing.T) {
 	}
 	if _, err := os.Stat(left); err == nil {
 		t.Error("the leftover is still there")
+	}
+}
+
+func TestTarsUnusedForLongAreForgotten(t *testing.T) {
+	low, high, _ := twoLayers(t)
+	cache := t.TempDir()
+	old := time.Now().Add(-unusedTars - time.Hour)
+	tars := func(layer []byte) []string {
+		t.Helper()
+		out, err := opened(t, "oci:"+layoutOf(t, gzipped(t, layer))).Tars(bg, cache)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	first, other := tars(low)[0], write(t, filepath.Join(cache, "of-another.tar"), nil)
+	for _, file := range []string{first, other} {
+		if err := os.Chtimes(file, old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	second := tars(high)[0]
+	for file, want := range map[string]bool{first: false, second: true, other: true} {
+		if _, err := os.Stat(file); (err == nil) != want {
+			t.Errorf("%s is there: %t, want %t", file, err == nil, want)
+		}
+	}
+	if err := os.Chtimes(second, old.Add(2*time.Hour), old.Add(2*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	tars(high)
+	if st, err := os.Stat(second); err != nil || time.Since(st.ModTime()) > time.Hour {
+		t.Errorf("its use is not told by its time: %v", err)
 	}
 }
 

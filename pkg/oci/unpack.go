@@ -7,9 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/klauspost/compress/gzip"
@@ -19,12 +22,16 @@ import (
 // unpackings is how many layers are unpacked at a time.
 const unpackings = 2
 
+// unusedTars is how long a tar is kept that no image of the folder uses.
+const unusedTars = 30 * 24 * time.Hour
+
 // defaultUnpacked bounds what the layers of one image unpack to.
 const defaultUnpacked = 256 << 30
 
 // Tars unpacks the image's layers into a folder, each into a file named by its
 // diff ID, and gives the files' paths, lowest layer first. A file that is there is
-// taken as it is: it got its name only after its content was checked.
+// taken as it is: it got its name only after its content was checked. Those that
+// were not used for thirty days are removed.
 func (i *Image) Tars(ctx context.Context, dir string) ([]string, error) {
 	if err := i.unpackAll(ctx, dir, slices.Collect(i.distinct()), defaultUnpacked, func(int) {}); err != nil {
 		return nil, err
@@ -59,7 +66,7 @@ func (i *Image) unpackAll(ctx context.Context, dir string, layers []int, limit i
 	}
 	err := os.MkdirAll(dir, 0o755)
 	if err == nil {
-		err = sweep(dir, dir)
+		err = errors.Join(sweep(dir, dir), forget(dir, time.Now().Add(-unusedTars)))
 	}
 	if err != nil {
 		return fmt.Errorf("cannot unpack layers: %w", err)
@@ -67,15 +74,62 @@ func (i *Image) unpackAll(ctx context.Context, dir string, layers []int, limit i
 	left := &allowance{left: limit, limit: limit}
 	return each(ctx, unpackings, layers, func(ctx context.Context, n int) error {
 		d, file := i.manifest.Layers[n], tarName(dir, i.config.RootFS.DiffIDs[n])
-		if st, err := os.Stat(file); err == nil && st.Mode().IsRegular() {
+		there, err := used(file)
+		if there {
 			tell(int(d.Size))
 			return nil
 		}
-		if err := i.unpack(ctx, n, file, left, tell); err != nil {
+		if err == nil {
+			err = i.unpack(ctx, n, file, left, tell)
+		}
+		if err != nil {
 			return fmt.Errorf("cannot unpack layer %s: %w", d.Digest, err)
 		}
 		return nil
 	})
+}
+
+// used says whether a tar is there, and that it is used now.
+func used(file string) (there bool, err error) {
+	err = locked(filepath.Dir(file), func() error {
+		st, err := os.Lstat(file)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && !st.Mode().IsRegular() {
+			return nil
+		}
+		there = err == nil
+		now := time.Now()
+		_ = os.Chtimes(file, now, now) // a cache that is only read forgets nothing
+		return err
+	})
+	return there, err
+}
+
+// forget removes the tars of a folder that were last used before a time.
+func forget(dir string, before time.Time) error {
+	return locked(dir, func() error {
+		entries, err := os.ReadDir(dir)
+		for _, e := range entries {
+			if err == nil && isTar(e) && lastUsed(e).Before(before) {
+				err = os.Remove(filepath.Join(dir, e.Name()))
+			}
+		}
+		return err
+	})
+}
+
+// isTar says whether a file has the name of a layer's tar.
+func isTar(e fs.DirEntry) bool {
+	_, err := v1.NewHash("sha256:" + strings.TrimSuffix(e.Name(), ".tar"))
+	return err == nil && e.Type().IsRegular()
+}
+
+// lastUsed is now for what is no longer there.
+func lastUsed(e fs.DirEntry) time.Time {
+	st, err := e.Info()
+	if err != nil {
+		return time.Now()
+	}
+	return st.ModTime()
 }
 
 // unpack unpacks a layer into a file. Its digest and that of its tar are checked
