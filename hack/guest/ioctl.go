@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ioctlPointer calls an ioctl that reads a number through a pointer.
-func ioctlPointer(f *os.File, request uintptr, number *uint64) error {
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), request, uintptr(unsafe.Pointer(number))); errno != 0 {
+// ioctl calls an ioctl that reads what a pointer points at.
+func ioctl(f *os.File, request uintptr, argument unsafe.Pointer) error {
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), request, uintptr(argument)); errno != 0 {
 		return errno
 	}
 	return nil

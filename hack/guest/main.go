@@ -1,12 +1,13 @@
-// Ext4-suite is the first and only program of the virtual machine in which
-// pkg/fsys/ext4 shows its volumes to the kernel. It is no part of dibber.
+// Guest is the first and only program of the virtual machine in which
+// pkg/judge/guest shows volumes to the kernel. It is no part of dibber.
 //
 // It loads the modules in /modules, mounts disks as the file /plan says, one a
 // line, and writes what it saw as text to the disk whose serial number is
 // "out". Then it turns the machine off. A line of the plan is the serial number
-// of a disk, the type to mount it as, and what to do:
+// of a disk, the type to mount it as, what to do, and options of the mount:
 //
 //	list   mounts it for reading and lists every name
+//	fill   mounts it for writing, makes files of every kind, and lists it
 //	change mounts it for writing, makes and removes files, and lists nothing
 //	grow   mounts it for writing, grows it to its disk and makes a file
 package main
@@ -24,6 +25,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,7 +34,7 @@ const mountPoint = "/mnt"
 
 func main() {
 	if err := run(); err != nil {
-		fmt.Println("ext4-suite:", err)
+		fmt.Println("guest:", err)
 	}
 	unix.Sync()
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
@@ -61,12 +63,12 @@ func run() error {
 		return err
 	}
 	for line := range strings.Lines(string(plan)) {
-		words := strings.Fields(line)
+		words := append(strings.Fields(line), "")
 		fmt.Fprintf(w, "volume %s\n", words[0])
-		if err := volume(w, words[0], words[1], words[2]); err != nil {
+		if err := volume(w, words[0], mount{kind: words[1], options: words[3]}, words[2]); err != nil {
 			fmt.Fprintf(w, "error %q\n", err)
 		}
-		fmt.Println("ext4-suite: seen", words[0])
+		fmt.Println("guest: seen", words[0])
 	}
 	fmt.Fprintln(w, "end")
 	if err := w.Flush(); err != nil {
@@ -115,34 +117,52 @@ func openDisk(serial string) (*os.File, error) {
 	return nil, fmt.Errorf("no disk has the serial number %q", serial)
 }
 
-func volume(w io.Writer, serial, kind, action string) (err error) {
-	disk, err := openDisk(serial)
-	if err != nil {
-		return err
-	}
-	defer disk.Close()
+// mount says how a volume is mounted.
+type mount struct {
+	kind, options string
+	readOnly      bool
+}
+
+// with mounts a disk, does something there and unmounts it.
+func (m mount) with(disk *os.File, do func() error) (err error) {
 	if err := os.MkdirAll(mountPoint, 0o755); err != nil {
 		return err
 	}
 	var flags uintptr
-	if action == "list" {
+	if m.readOnly {
 		flags = unix.MS_RDONLY
 	}
-	if err := unix.Mount(disk.Name(), mountPoint, kind, flags, ""); err != nil {
-		return fmt.Errorf("mounting as %s: %w", kind, err)
+	if err := unix.Mount(disk.Name(), mountPoint, m.kind, flags, m.options); err != nil {
+		return fmt.Errorf("mounting as %s: %w", m.kind, err)
 	}
 	defer func() {
 		if e := unix.Unmount(mountPoint, 0); err == nil && e != nil {
 			err = fmt.Errorf("unmounting: %w", e)
 		}
 	}()
+	return do()
+}
+
+func volume(w io.Writer, serial string, m mount, action string) error {
+	disk, err := openDisk(serial)
+	if err != nil {
+		return err
+	}
+	defer disk.Close()
 	switch action {
 	case "list":
-		return list(w)
+		m.readOnly = true
+		return m.with(disk, func() error { return list(w) })
+	case "fill":
+		if err := m.with(disk, fill); err != nil {
+			return err
+		}
+		m.readOnly = true
+		return m.with(disk, func() error { return list(w) })
 	case "change":
-		return change()
+		return m.with(disk, change)
 	case "grow":
-		return grow(w, disk)
+		return m.with(disk, func() error { return grow(w, disk) })
 	}
 	return fmt.Errorf("unknown action %q", action)
 }
@@ -216,27 +236,42 @@ func describeContent(b *strings.Builder, path string, size int64) error {
 		return err
 	}
 	defer f.Close()
+	pieces, err := dataOf(f, size)
+	if err != nil {
+		return err
+	}
 	content, places := sha256.New(), sha256.New()
-	count := 0
+	for _, p := range pieces {
+		if _, err := io.Copy(content, io.NewSectionReader(f, p.from, p.to-p.from)); err != nil {
+			return err
+		}
+		fmt.Fprintf(places, "%d+%d ", p.from, p.to-p.from)
+	}
+	fmt.Fprintf(b, " size=%d data=%d,%x content=%x", size, len(pieces), places.Sum(nil)[:6], content.Sum(nil)[:12])
+	return nil
+}
+
+// piece is a part of a file that is no hole.
+type piece struct{ from, to int64 }
+
+// dataOf finds the data of a file before any of it is read: reserved room that is
+// read ahead counts as data.
+func dataOf(f *os.File, size int64) ([]piece, error) {
+	var out []piece
 	for at := int64(0); at < size; {
 		start, err := f.Seek(at, unix.SEEK_DATA)
 		if errors.Is(err, unix.ENXIO) {
 			break
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if at, err = f.Seek(start, unix.SEEK_HOLE); err != nil {
-			return err
+			return nil, err
 		}
-		if _, err := io.Copy(content, io.NewSectionReader(f, start, at-start)); err != nil {
-			return err
-		}
-		fmt.Fprintf(places, "%d+%d ", start, at-start)
-		count++
+		out = append(out, piece{start, at})
 	}
-	fmt.Fprintf(b, " size=%d data=%d,%x content=%x", size, count, places.Sum(nil)[:6], content.Sum(nil)[:12])
-	return nil
+	return out, nil
 }
 
 func (l *lister) describeAttributes(b *strings.Builder, path string) error {
@@ -315,7 +350,7 @@ func grow(w io.Writer, disk *os.File) error {
 		return err
 	}
 	blocks := uint64(end) / uint64(before.Bsize)
-	if err := ioctlPointer(root, resizeFS, &blocks); err != nil {
+	if err := ioctl(root, resizeFS, unsafe.Pointer(&blocks)); err != nil {
 		return fmt.Errorf("growing to %d blocks: %w", blocks, err)
 	}
 	if err := unix.Fstatfs(int(root.Fd()), &after); err != nil {

@@ -27,9 +27,17 @@ func TestEveryCompressionIsUnpacked(t *testing.T) {
 	frame := binary.LittleEndian.AppendUint32(nil, uint32(8+len(piece)))
 	frame = binary.LittleEndian.AppendUint32(frame, uint32(len(piece)))
 	for kind, packed := range map[uint8][]byte{1: z.Bytes(), 2: append(frame, piece...), 3: e.EncodeAll([]byte(want), nil)} {
-		got, err := unpack(kind, packed, len(want)+5, 4096)
-		if err != nil || string(got) != want+"\x00\x00\x00\x00\x00" {
-			t.Errorf("kind %d: %q, %v", kind, got, err)
+		for _, sector := range []int{0, 4096} { // inline, and on disk
+			b := append(bytes.Clone(packed), make([]byte, max(0, sector-len(packed)))...)
+			got, err := unpack(kind, b, len(want)+5, 4096)
+			if err != nil || string(got) != want+"\x00\x00\x00\x00\x00" {
+				t.Errorf("kind %d: %q, %v", kind, got, err)
+			}
+		}
+		for n := range len(packed) - 4 { // of zlib's checksum, which may lie behind all that is wanted
+			if got, err := unpack(kind, packed[:n], len(want), 4096); err == nil && string(got) != want {
+				t.Errorf("kind %d: %d bytes of it are no error but %q", kind, n, got)
+			}
 		}
 	}
 }

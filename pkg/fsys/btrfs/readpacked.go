@@ -11,29 +11,45 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// unpack gives exactly size bytes; what a compressor did not write is zeros.
+// unpack gives exactly size bytes; what a compressor did not write is zeros, as is
+// what follows its stream in the last sector.
 func unpack(compression uint8, b []byte, size, sector int) ([]byte, error) {
 	out := make([]byte, size)
-	var err error
 	switch compression {
 	case 1:
-		var r io.ReadCloser
-		if r, err = zlib.NewReader(bytes.NewReader(b)); err == nil {
-			_, err = io.ReadFull(r, out)
+		r, err := zlib.NewReader(bytes.NewReader(b))
+		if err == nil {
+			_, err = readStream(out, r)
 		}
+		return out, err
 	case 2:
-		err = unpackLZO(out, b, sector)
-	default:
-		var d *zstd.Decoder
-		if d, err = zstd.NewReader(bytes.NewReader(b), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(1<<20), zstd.WithDecoderLowmem(true)); err == nil {
-			defer d.Close()
-			_, err = io.ReadFull(d, out)
-		}
+		return out, unpackLZO(out, b, sector)
 	}
-	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+	d, err := zstd.NewReader(bytes.NewReader(b), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(1<<20), zstd.WithDecoderLowmem(true))
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	n, err := readStream(out, d)
+	if n > 0 && errors.Is(err, zstd.ErrMagicMismatch) { // the sector's zeros are no second frame
 		err = nil
 	}
 	return out, err
+}
+
+// readStream reads a stream to its end or that of out. A stream that is cut off is
+// an error, and so is none.
+func readStream(out []byte, r io.Reader) (int, error) {
+	for n := 0; ; {
+		m, err := r.Read(out[n:])
+		n += m
+		switch {
+		case n == len(out), n > 0 && errors.Is(err, io.EOF):
+			return n, nil
+		case err != nil:
+			return n, err
+		}
+	}
 }
 
 // unpackLZO reads the frame that btrfs puts around LZO: the length of all, then
@@ -43,8 +59,10 @@ func unpackLZO(out, b []byte, sector int) error {
 	if len(b) < 4 {
 		return errors.New("damaged: no length")
 	}
-	total := int(min(uint64(binary.LittleEndian.Uint32(b)), uint64(len(b))))
-	at := 4
+	if n := binary.LittleEndian.Uint32(b); uint64(n) > uint64(len(b)) {
+		return fmt.Errorf("damaged: %d bytes of %d", len(b), n)
+	}
+	total, at := int(binary.LittleEndian.Uint32(b)), 4
 	for len(out) > 0 && at+4 <= total {
 		if left := sector - at%sector; left < 4 {
 			at += left

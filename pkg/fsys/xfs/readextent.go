@@ -177,8 +177,9 @@ func (f *FS) readBlocks(extents []extent, offset uint64, count int) ([]byte, err
 	return b, nil
 }
 
-// Blocks outside of inodes that hold a target or a large attribute begin, in
-// version 5, with a header (xfs_dsymlink_hdr, xfs_attr3_rmt_hdr).
+// What lies outside of inodes and belongs to a target or a large attribute begins,
+// in version 5, with a header (xfs_dsymlink_hdr, xfs_attr3_rmt_hdr): every block of
+// an attribute has one, but only every extent of a target.
 const (
 	symlinkMagic = 0x58534c4d // "XSLM"
 	remoteMagic  = 0x5841524d // "XARM"
@@ -186,23 +187,37 @@ const (
 	remoteCRC    = 12
 )
 
-// readRemote reads size bytes from the blocks of a fork from offset on.
-func (f *FS) readRemote(extents []extent, offset uint64, size int, magic uint32, owner uint64) ([]byte, error) {
+// remote is a value that lies outside of its inode.
+type remote struct {
+	extents []extent // of the fork
+	offset  uint64   // in the fork, in blocks
+	size    int      // bytes
+	magic   uint32
+	owner   uint64
+}
+
+func (f *FS) readRemote(r remote) ([]byte, error) {
 	var out []byte
-	for ; len(out) < size; offset++ {
-		b, err := f.readBlocks(extents, offset, 1)
+	for at := r.offset; len(out) < r.size; {
+		count := 1
+		if e, found := lookUp(r.extents, at); found && r.magic == symlinkMagic {
+			most := r.size/(int(f.super.BlockSize)-remoteHeader) + 1
+			count = int(min(e.offset+e.count-at, uint64(most)))
+		}
+		b, err := f.readBlocks(r.extents, at, count)
 		if err != nil {
 			return nil, err
 		}
 		if f.v5() {
 			n := binary.BigEndian.Uint32(b[8:])
-			if binary.BigEndian.Uint32(b) != magic || binary.BigEndian.Uint32(b[4:]) != uint32(len(out)) ||
-				n == 0 || n > uint32(len(b)-remoteHeader) || binary.BigEndian.Uint64(b[32:]) != owner || !goodCRC(b, remoteCRC) {
-				return nil, fmt.Errorf("damaged: block %d of it is not as it should be", offset)
+			if binary.BigEndian.Uint32(b) != r.magic || binary.BigEndian.Uint32(b[4:]) != uint32(len(out)) ||
+				n == 0 || n > uint32(len(b)-remoteHeader) || binary.BigEndian.Uint64(b[32:]) != r.owner || !goodCRC(b, remoteCRC) {
+				return nil, fmt.Errorf("damaged: block %d of it is not as it should be", at)
 			}
 			b = b[remoteHeader : remoteHeader+n]
 		}
-		out = append(out, b[:min(len(b), size-len(out))]...)
+		out = append(out, b[:min(len(b), r.size-len(out))]...)
+		at += uint64(count)
 	}
 	return out, nil
 }

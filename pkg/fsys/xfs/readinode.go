@@ -234,6 +234,6 @@ func (f *FS) readTarget(i *inode) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	b, err := f.readRemote(extents, 0, int(i.Size), symlinkMagic, i.number)
+	b, err := f.readRemote(remote{extents: extents, size: int(i.Size), magic: symlinkMagic, owner: i.number})
 	return string(b), err
 }

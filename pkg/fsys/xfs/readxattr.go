@@ -76,7 +76,7 @@ func (r *attrReader) add(flags uint8, name, value []byte) error {
 		}
 		full = posixACL + map[string]string{aclAccess: "access", aclDefault: "default"}[n]
 	case flags&attrRoot != 0 && strings.HasPrefix(n, "SGI_"):
-		return nil // the kernel shows none of these
+		return nil // an ACL is told once, though the kernel also shows root this form of it
 	case flags&attrRoot != 0:
 		full = "trusted." + n
 	case flags&attrSecure != 0:
@@ -186,7 +186,7 @@ func (r *attrReader) leafEntry(b []byte, at int, flags uint8) error {
 	if r.total+int(size) > maxAttrs {
 		return errors.New("damaged: they are too large")
 	}
-	value, err := r.f.readRemote(r.extents, uint64(block), int(size), remoteMagic, r.i.number)
+	value, err := r.f.readRemote(remote{r.extents, uint64(block), int(size), remoteMagic, r.i.number})
 	if err != nil {
 		return err
 	}
