@@ -22,6 +22,7 @@ import (
 	"github.com/dibber-project/dibber/pkg/container"
 	"github.com/dibber-project/dibber/pkg/convert"
 	"github.com/dibber-project/dibber/pkg/format"
+	"github.com/dibber-project/dibber/pkg/fsys/maker"
 	"github.com/dibber-project/dibber/pkg/inspect"
 	"github.com/dibber-project/dibber/pkg/layout"
 	"github.com/dibber-project/dibber/pkg/output"
@@ -88,11 +89,7 @@ Paths of what was made go to stdout, everything else to stderr.
 			if err := o.check(); err != nil {
 				return err
 			}
-			work := func() error { return a.convert(cmd.Context(), &o, args[0]) }
-			if strings.HasPrefix(args[0], storagePrefix) {
-				return a.inNamespaces(work)
-			}
-			return work()
+			return a.convertAnywhere(cmd.Context(), &o, args[0])
 		},
 	}
 	o.addTo(cmd)
@@ -194,6 +191,24 @@ func (o *convertOptions) formatOptions() format.Options {
 
 // storagePrefix names the images of podman and buildah.
 const storagePrefix = "containers-storage:"
+
+// convertAnywhere enters namespaces for what needs their root: the user's container
+// storage, and programs that make file systems of files with owners. A directory has
+// the owners that this process sees, so it is never looked at from within.
+func (a *app) convertAnywhere(ctx context.Context, o *convertOptions, name string) error {
+	work := func() error { return a.convert(ctx, o, name) }
+	if strings.HasPrefix(name, storagePrefix) {
+		return a.inNamespaces(work)
+	}
+	err := work()
+	switch {
+	case !errors.Is(err, maker.ErrOwners):
+		return err
+	case strings.HasPrefix(name, "dir:"):
+		return &usageError{err: err, hint: "run as root, or convert a tar or an OCI image"}
+	}
+	return a.inNamespaces(work)
+}
 
 func (a *app) convert(ctx context.Context, o *convertOptions, name string) error {
 	p, err := findPlaces()

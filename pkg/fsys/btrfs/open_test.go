@@ -140,6 +140,38 @@ func TestPlanHoldsAllOfTheTree(t *testing.T) {
 	}
 }
 
+// TestNeedIsEnough has files of no content and little, whose metadata mkfs.btrfs
+// takes for large.
+func TestNeedIsEnough(t *testing.T) {
+	judge.Tool(t, "mkfs.btrfs")
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to give files their owners")
+	}
+	lines := map[string]string{"/large": "file 0644 0:0 " + strings.Repeat("large", 20<<20)}
+	for k := range 6000 {
+		lines[fmt.Sprintf("/d%d/file %d", k/100, k)] = fmt.Sprintf("file 0644 0:0 %.*s", k%30, "content of a small file, so small")
+	}
+	for name, tr := range map[string]*tree.Tree{"empty": tree.Empty(), "many": treetest.New(t, lines)} {
+		for _, args := range []string{"", "--mixed", "-m single"} {
+			o := btrfs.Options{TempDir: t.TempDir(), Args: strings.Fields(args)}
+			need, err := btrfs.Need(tr, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			img, err := btrfs.Plan(t.Context(), tr, need, o)
+			if err != nil || img.Size() != need {
+				t.Errorf("%s %s: %d bytes: %v", name, args, need, err)
+			}
+			if name == "empty" || args != "" {
+				continue
+			}
+			if _, err := btrfs.Plan(t.Context(), tr, btrfs.LeastSize, o); err == nil || !strings.Contains(err.Error(), "mkfs.btrfs wants") {
+				t.Errorf("too small: %v", err)
+			}
+		}
+	}
+}
+
 func TestWhatCannotBeKeptIsRefusedByPath(t *testing.T) {
 	judge.Tool(t, "mkfs.btrfs")
 	for _, c := range []struct{ args, want string }{

@@ -41,14 +41,16 @@ func (o *Options) check() error {
 }
 
 // Need gives a size in bytes that holds the tree. It is an estimate on the safe
-// side, since mkfs.btrfs decides, with room for metadata that is there twice.
+// side, and what mkfs.btrfs asks for at least.
 func Need(t *tree.Tree, o Options) (int64, error) {
 	if err := o.check(); err != nil {
 		return 0, err
 	}
 	var data, metadata int64
+	var a asked
 	seen := map[*tree.Inode]bool{}
 	err := t.Walk(func(_ string, n *tree.Node) error {
+		a.count(n.Inode)
 		metadata += 300 + 4*int64(len(n.Name))
 		if seen[n.Inode] {
 			return nil
@@ -62,8 +64,26 @@ func Need(t *tree.Tree, o Options) (int64, error) {
 		return nil
 	})
 	const reserve = 128 << 20
-	need := data + data/8 + 4*metadata + reserve
+	need := max(data+data/8+4*metadata, a.size()) + reserve
 	return (max(need, LeastSize) + 1<<20 - 1) &^ (1<<20 - 1), err
+}
+
+// asked is what mkfs.btrfs reckons that a directory takes, with metadata that is
+// there twice (btrfs_mkfs_size_dir of btrfs-progs). It enlarges a smaller volume.
+type asked struct{ names, data int64 }
+
+func (a *asked) count(i *tree.Inode) {
+	a.names++
+	if i.Type() == tree.TypeRegular { // by every name
+		a.data += (i.Size + 4095) &^ 4095
+	}
+}
+
+// size is what comes to the least volume.
+func (a *asked) size() int64 {
+	const pathMax, sector, metadataChunk, dataChunk = 4096, 4096, 32 << 20, 8 << 20
+	beyond := func(n, chunk int64) int64 { return max((n+chunk-1)/chunk*chunk-chunk, 0) }
+	return 2*beyond(a.names*(3*pathMax+sector)+a.data/8, metadataChunk) + beyond(a.data, dataChunk)
 }
 
 // Plan makes a volume of size bytes that holds the tree.
@@ -89,6 +109,9 @@ func Plan(ctx context.Context, t *tree.Tree, size int64, o Options) (sparse.Imag
 		return nil, err
 	}
 	img, err := plan(ctx, file, t, o)
+	if err == nil && img.Size() != size {
+		err = fmt.Errorf("a volume of %d bytes is too small: mkfs.btrfs wants %d for this tree", size, img.Size())
+	}
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}

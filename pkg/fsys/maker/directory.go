@@ -14,8 +14,8 @@ import (
 
 // Directory writes the tree into a new directory below temp, for a program that
 // reads nothing else, and gives its path. What it holds is as it is in the tree,
-// owners too, which takes the rights of root or of a user namespace's. The caller
-// calls remove.
+// owners too, which takes the rights of root or of a user namespace's, else it is
+// [ErrOwners]. The caller calls remove.
 func Directory(ctx context.Context, temp string, t *tree.Tree) (path string, remove func() error, err error) {
 	if err := owners(); err != nil {
 		return "", nil, err
@@ -40,12 +40,15 @@ func Directory(ctx context.Context, temp string, t *tree.Tree) (path string, rem
 	return filepath.Join(dir, "root"), remove, nil
 }
 
+// ErrOwners is why [Directory] refuses who is not root, of namespaces at least.
+var ErrOwners = errors.New("its program reads a directory whose files have their owners, which only root can make, of the machine or of namespaces")
+
 // owners refuses a process that cannot give files away.
 func owners() error {
 	if os.Geteuid() == 0 {
 		return nil
 	}
-	return errors.New("its program reads a directory whose files have their owners, which only root can make: run as root, or let a build do it, which runs in namespaces of its own")
+	return ErrOwners
 }
 
 // dateLinks gives symbolic links their times, which package unpack leaves alone.
