@@ -45,6 +45,7 @@ var edges = map[string][]string{
 	"pkg/hook/shim":         {},
 	"pkg/inspect":           {"pkg/format", "pkg/fstab", "pkg/fsys/", "pkg/layout", "pkg/lvm", "pkg/partition", "pkg/partition/", "pkg/sparse", "pkg/tree", "pkg/tree/"},
 	"pkg/judge":             {"pkg/sparse"},
+	"pkg/judge/guest":       {"pkg/judge", "pkg/tree"},
 	"pkg/layout":            {"pkg/element", "pkg/sparse", "pkg/yaml11"},
 	"pkg/lint":              {"pkg/element", "pkg/layout", "pkg/pkginstall", "pkg/svcmap", "pkg/yaml11"},
 	"pkg/lvm":               {"pkg/layout", "pkg/sparse"},
@@ -69,7 +70,7 @@ var edges = map[string][]string{
 }
 
 // testOnly lists the packages that none but tests, and each other, may import.
-var testOnly = []string{"pkg/format/formattest", "pkg/fsys/fsystest", "pkg/judge", "pkg/sparse/sparsetest", "pkg/tree/treetest"}
+var testOnly = []string{"pkg/format/formattest", "pkg/fsys/fsystest", "pkg/judge", "pkg/judge/guest", "pkg/sparse/sparsetest", "pkg/tree/treetest"}
 
 // confined lists foreign modules and the only packages that may import them.
 // Whatever is not listed here and is not of the standard library is refused.
