@@ -5,6 +5,7 @@
 TAGS    := containers_image_openpgp,exclude_graphdriver_btrfs,netgo,osusergo
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME := 10s
+BOOTS   := 2
 BIG     := ^Test(MillionSmallFiles|HugeFileComesBack|ExtentTreesAsDeepAsFilesMakeThem|VolumeOfEightTebibytesHoldsAFileOfSix|SizesAndBlockSizesPassTheCheck|FactsAreThoseOfMke2fs|TypesAreThoseOfMke2fsAtEverySize|SuitePassesTheCheck|SizesAreThoseOfMkfs|NeedIsWhatPlanTakes)$$
 export CGO_ENABLED := 1
 
@@ -23,7 +24,7 @@ run: build
 test: check unit race fuzz pods manifests
 	hack/need build test library
 	hack/as-user true
-	$(MAKE) --jobs 2 --output-sync=target slow boots same-tree library-quick upstream
+	$(MAKE) --jobs 2 --output-sync=target BOOTS=1 slow boots same-tree library-quick upstream
 
 check: # form of the sources
 	hack/need build check
@@ -47,7 +48,7 @@ slow: # a real build, judged and booted, as an ordinary user
 
 boots: # every boot loader, file systems and volume groups in machines of their own
 	hack/need test
-	hack/boots $(TAGS)
+	hack/boots $(TAGS) $(BOOTS)
 
 big: # the largest volumes: a million files, 8 TiB; minutes, and 10 GB of room
 	hack/need build unit
